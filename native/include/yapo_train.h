@@ -1,0 +1,129 @@
+/* yapo_train.h - training over ggml: the C ABI of libyapo's trainers (C11). Conventions as in yapo.h.
+ *
+ * The native side computes losses and gradients; data order, schedules, AdamW on a steering vector, checkpoints and
+ * logs belong to the managed side, where they are easy to test. Every handle computes with one thread and is used by one
+ * thread at a time: parallelism is several workers, whose results the caller adds in a fixed order, so that the thread
+ * count never changes a result.
+ *
+ * Shapes: B sequences, T tokens, D d_model, F SAE width, V vocabulary.
+ */
+#ifndef YAPO_TRAIN_H
+#define YAPO_TRAIN_H
+
+#include "yapo.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- language-model training (all parameters, F32; used to make the demo model) -------------------------------- */
+
+typedef struct yapo_lm_trainer yapo_lm_trainer;
+
+typedef struct yapo_lm_options {
+    uint32_t struct_size;
+    int32_t  n_ctx;          /* T of every sequence */
+    int32_t  n_workers;      /* threads; each computes whole micro-batches */
+    int32_t  micro_batch;    /* sequences per micro-batch; results depend on it, not on n_workers */
+    float    beta1, beta2, epsilon, weight_decay;
+    float    gradient_clip;  /* global norm; 0: off */
+} yapo_lm_options;
+
+typedef struct yapo_lm_step {
+    uint32_t struct_size;
+    double   loss;           /* mean cross-entropy per target token, nats */
+    double   gradient_norm;  /* before clipping */
+    double   tokens;
+} yapo_lm_step;
+
+YAPO_API void        yapo_lm_default_options(yapo_lm_options * options);
+/* gguf_path: an F32 GGUF of a supported architecture (gemma2) that holds the initial weights. */
+YAPO_API yapo_status yapo_lm_create(const char * gguf_path, const yapo_lm_options * options, yapo_lm_trainer ** out, yapo_error ** err);
+YAPO_API void        yapo_lm_free(yapo_lm_trainer * trainer);
+/* One AdamW step. tokens [B, T+1]: inputs are [:, :T], targets [:, 1:]; a target of -1 is not scored. B % micro_batch == 0. */
+YAPO_API yapo_status yapo_lm_train_step(yapo_lm_trainer * trainer, const int32_t * tokens, int32_t n_sequences, float learning_rate, yapo_lm_step * out, yapo_error ** err);
+/* Loss only. */
+YAPO_API yapo_status yapo_lm_evaluate(yapo_lm_trainer * trainer, const int32_t * tokens, int32_t n_sequences, yapo_lm_step * out, yapo_error ** err);
+/* The initial GGUF with the weights replaced (atomic). */
+YAPO_API yapo_status yapo_lm_save_model(yapo_lm_trainer * trainer, const char * path, yapo_error ** err);
+/* Weights, both moments and the step count (atomic); load gives exactly the state that was saved. */
+YAPO_API yapo_status yapo_lm_save_state(yapo_lm_trainer * trainer, const char * path, yapo_error ** err);
+YAPO_API yapo_status yapo_lm_load_state(yapo_lm_trainer * trainer, const char * path, yapo_error ** err);
+
+/* ---- upper blocks: loss and gradient of a steering vector ------------------------------------------------------ */
+
+typedef struct yapo_upper        yapo_upper;        /* weights of blocks layer+1 .. n_layer-1 and the head, shared by workers */
+typedef struct yapo_upper_worker yapo_upper_worker; /* graph and buffers of one thread; keeps its yapo_upper alive */
+
+/* Loads blocks layer+1 .. n_layer-1, final norm and head of a GGUF (any quantization) of a supported architecture (gemma2). */
+YAPO_API yapo_status yapo_upper_load(const char * gguf_path, int32_t layer, yapo_upper ** out, yapo_error ** err);
+YAPO_API void        yapo_upper_free(yapo_upper * upper);
+YAPO_API yapo_status yapo_upper_worker_create(yapo_upper * upper, yapo_upper_worker ** out, yapo_error ** err);
+YAPO_API void        yapo_upper_worker_free(yapo_upper_worker * worker);
+
+/* The steered latents of a worker. Sparse: F rows as in yapo_vector_desc (enc, enc_bias, threshold, dec over all F trained latents);
+ * dense: only d_model matters. Copied. */
+YAPO_API yapo_status yapo_upper_worker_set_latents(yapo_upper_worker * worker, int32_t kind, int64_t f, int64_t d_model,
+                                                   const float * enc, const float * enc_bias, const float * threshold, const float * dec, yapo_error ** err);
+
+/* One sequence: the residual stream after block `layer`, captured by llama.cpp, and what follows. */
+typedef struct yapo_sequence {
+    uint32_t        struct_size;
+    int32_t         n_tokens;
+    const int32_t * tokens;           /* [T] */
+    const float   * residual;         /* [T, D] */
+    int32_t         completion_start; /* scored tokens are completion_start .. T-1, each predicted from the position before */
+    const float   * position_weight;  /* [T] 1 steered, 0 not (BOS); NULL: all but position 0 */
+} yapo_sequence;
+
+/* Sum over the completion of log p(token | before) under h' = steer(h, multiplier * v). v NULL or multiplier 0: unsteered. */
+YAPO_API yapo_status yapo_upper_logprob(yapo_upper_worker * worker, const yapo_sequence * sequence, const float * v, float multiplier, double * logprob, yapo_error ** err);
+
+/* As yapo_upper_logprob, and gradient [F or D] += scale * d(logprob)/dv. The gradient does not flow through the encoder or below the layer. */
+YAPO_API yapo_status yapo_upper_logprob_gradient(yapo_upper_worker * worker, const yapo_sequence * sequence, const float * v, float multiplier,
+                                                 double scale, float * gradient, double * logprob, yapo_error ** err);
+
+/* ---- SAE training ------------------------------------------------------------------------------------------------ */
+
+typedef struct yapo_sae_trainer yapo_sae_trainer;
+
+typedef struct yapo_sae_options {
+    uint32_t struct_size;
+    int64_t  d_model, f;
+    int32_t  n_workers;
+    int32_t  micro_batch;        /* rows per micro-batch */
+    float    beta1, beta2, epsilon;
+    float    bandwidth;          /* of the straight-through estimator of the threshold, in units of pre-activations */
+    float    gradient_clip;
+    uint64_t seed;
+} yapo_sae_options;
+
+typedef struct yapo_sae_step {
+    uint32_t struct_size;
+    double   loss;               /* mean squared error per row / mean ||h - mean||^2 + sparsity * L0 */
+    double   explained_variance; /* 1 - sum ||h - h^||^2 / sum ||h - mean||^2 over the batch */
+    double   l0;                 /* mean active latents per row */
+} yapo_sae_step;
+
+YAPO_API void        yapo_sae_default_options(yapo_sae_options * options);
+/* Initial encoder = decoder^T with unit decoder rows drawn from the seed, threshold initial_threshold, decoder bias = mean [D]. */
+YAPO_API yapo_status yapo_sae_create(const yapo_sae_options * options, const float * mean, float initial_threshold, yapo_sae_trainer ** out, yapo_error ** err);
+YAPO_API void        yapo_sae_free(yapo_sae_trainer * trainer);
+/* One Adam step on rows [N, D]; N % micro_batch == 0. Decoder rows are renormalized to unit length after the step. */
+YAPO_API yapo_status yapo_sae_train_step(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, float learning_rate, float sparsity, yapo_sae_step * out, yapo_error ** err);
+/* Forward only; fired [F] (may be NULL) receives how many rows each latent was active in. */
+YAPO_API yapo_status yapo_sae_evaluate(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, yapo_sae_step * out, int64_t * fired, yapo_error ** err);
+/* Re-initializes the given latents from rows [n, D] (the worst-reconstructed ones, chosen by the caller) and clears their moments. */
+YAPO_API yapo_status yapo_sae_resample(yapo_sae_trainer * trainer, const int32_t * latents, const float * rows, int64_t n, yapo_error ** err);
+/* Per-row squared reconstruction error [N]. */
+YAPO_API yapo_status yapo_sae_row_errors(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, float * errors, yapo_error ** err);
+/* Copies the weights out: enc [F, D], enc_bias [F], threshold [F], dec [F, D], dec_bias [D], in yapo.h's convention (decoder bias not subtracted first: folded). */
+YAPO_API yapo_status yapo_sae_weights(yapo_sae_trainer * trainer, float * enc, float * enc_bias, float * threshold, float * dec, float * dec_bias, yapo_error ** err);
+YAPO_API yapo_status yapo_sae_save_state(yapo_sae_trainer * trainer, const char * path, yapo_error ** err);
+YAPO_API yapo_status yapo_sae_load_state(yapo_sae_trainer * trainer, const char * path, yapo_error ** err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* YAPO_TRAIN_H */
