@@ -73,7 +73,8 @@ YAPO_API yapo_status  yapo_devices(char ** json, yapo_error ** err);
 /* Number of models, contexts, samplers and trainers alive: zero after everything was freed. Any thread. */
 YAPO_API int64_t      yapo_live_handles(void);
 
-/* level: 0 debug, 1 info, 2 warning, 3 error. Called from any thread. callback NULL silences the library (the default). */
+/* level: 0 debug, 1 info, 2 warning, 3 error. text is one line without its end. Called from any thread, one call at a
+ * time. callback NULL silences the library (the default); after yapo_log_set returns, the old callback is not called again. */
 typedef void (*yapo_log_callback)(int32_t level, const char * text, void * user);
 YAPO_API void         yapo_log_set(yapo_log_callback callback, void * user);
 
@@ -116,7 +117,7 @@ typedef struct yapo_model_info {
 } yapo_model_info;
 
 YAPO_API yapo_status yapo_model_get_info(const yapo_model * model, yapo_model_info * out, yapo_error ** err);
-/* *out is NULL where the key does not exist; arrays are abbreviated as llama.cpp prints them. */
+/* *out is NULL where the key does not exist or holds an array. Numbers and booleans come as llama.cpp prints them. */
 YAPO_API yapo_status yapo_model_meta(const yapo_model * model, const char * key, char ** out, yapo_error ** err);
 YAPO_API yapo_status yapo_model_description(const yapo_model * model, char ** out, yapo_error ** err);
 
