@@ -1,0 +1,67 @@
+using System.Runtime.InteropServices;
+
+namespace YaPO.Llama.Interop;
+
+[StructLayout(LayoutKind.Sequential)]
+internal struct yapo_sae_options
+{
+    public uint struct_size;
+    public long d_model;
+    public long f;
+    public int n_workers;
+    public int micro_batch;
+    public float beta1;
+    public float beta2;
+    public float epsilon;
+    public float bandwidth;
+    public float gradient_clip;
+    public ulong seed;
+}
+
+[StructLayout(LayoutKind.Sequential)]
+internal struct yapo_sae_step
+{
+    public uint struct_size;
+    public double loss;
+    public double explained_variance;
+    public double l0;
+}
+
+// yapo_train.h: SAE training.
+internal static unsafe partial class NativeMethods
+{
+    [LibraryImport(Library)]
+    internal static partial void yapo_sae_default_options(ref yapo_sae_options options);
+
+    [LibraryImport(Library)]
+    internal static partial yapo_status yapo_sae_create(
+        in yapo_sae_options options, ReadOnlySpan<float> mean, float initial_threshold, out SaeTrainerHandle trainer, out nint err);
+
+    [LibraryImport(Library)]
+    internal static partial void yapo_sae_free(nint trainer);
+
+    [LibraryImport(Library)]
+    internal static partial yapo_status yapo_sae_train_step(
+        SaeTrainerHandle trainer, ReadOnlySpan<float> rows, long n_rows, float learning_rate, float sparsity, ref yapo_sae_step step, out nint err);
+
+    /// <summary><paramref name="fired"/> may be empty.</summary>
+    [LibraryImport(Library)]
+    internal static partial yapo_status yapo_sae_evaluate(
+        SaeTrainerHandle trainer, ReadOnlySpan<float> rows, long n_rows, ref yapo_sae_step step, Span<long> fired, out nint err);
+
+    [LibraryImport(Library)]
+    internal static partial yapo_status yapo_sae_resample(SaeTrainerHandle trainer, ReadOnlySpan<int> latents, ReadOnlySpan<float> rows, long n, out nint err);
+
+    [LibraryImport(Library)]
+    internal static partial yapo_status yapo_sae_row_errors(SaeTrainerHandle trainer, ReadOnlySpan<float> rows, long n_rows, Span<float> errors, out nint err);
+
+    [LibraryImport(Library)]
+    internal static partial yapo_status yapo_sae_weights(
+        SaeTrainerHandle trainer, Span<float> enc, Span<float> enc_bias, Span<float> threshold, Span<float> dec, Span<float> dec_bias, out nint err);
+
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial yapo_status yapo_sae_save_state(SaeTrainerHandle trainer, string path, out nint err);
+
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial yapo_status yapo_sae_load_state(SaeTrainerHandle trainer, string path, out nint err);
+}
