@@ -1,0 +1,15 @@
+using System.CommandLine;
+using YaPO.Llama.Cli.Terminal;
+
+namespace YaPO.Llama.Cli;
+
+/// <summary>Every command of the program, in the order in which the help shows them. A new command is one file and one line here.</summary>
+internal static class CommandCatalog
+{
+    /// <summary>Builds all commands; their handlers write to <paramref name="console"/>.</summary>
+    public static IEnumerable<Command> Build(CommandConsole console)
+    {
+        _ = console;
+        yield break;
+    }
+}

@@ -1,0 +1,74 @@
+using System.CommandLine;
+using System.CommandLine.Invocation;
+using YaPO.Llama.Cli.Errors;
+using YaPO.Llama.Cli.Options;
+using YaPO.Llama.Cli.Terminal;
+
+namespace YaPO.Llama.Cli;
+
+/// <summary>The thin root: parses, runs one command, and turns whatever happened into an exit code and one message.</summary>
+internal static class CommandLineProgram
+{
+    private static readonly ParserConfiguration Parser = new()
+    {
+        // "-p @home" is a prompt, not a response file, and "-pn" is a typo, not "-p -n".
+        ResponseFileTokenReplacer = null,
+        EnablePosixBundling = false,
+    };
+
+    /// <summary>Runs the program with the commands of <see cref="CommandCatalog"/>.</summary>
+    public static Task<int> RunAsync(IReadOnlyList<string> args, CommandConsole console) =>
+        RunAsync(args, console, CommandCatalog.Build(console));
+
+    /// <summary>Runs the program with the given commands; tests pass their own.</summary>
+    public static async Task<int> RunAsync(IReadOnlyList<string> args, CommandConsole console, IEnumerable<Command> commands)
+    {
+        var shared = new SharedOptions();
+        var parsed = BuildRoot(shared, commands).Parse(args, Parser);
+        if (parsed.Action is ParseErrorAction)
+        {
+            UsageErrors.Report(parsed, console);
+            return ExitCodes.Usage;
+        }
+
+        console.Verbosity = shared.ReadVerbosity(parsed);
+        try
+        {
+            var configuration = new InvocationConfiguration
+            {
+                Output = console.Out,
+                Error = console.Error,
+                EnableDefaultExceptionHandler = false,
+                ProcessTerminationTimeout = null, // console.Interrupts owns Ctrl+C
+            };
+            return await parsed.InvokeAsync(configuration, console.Interrupts.Token).ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            return ErrorReport.Write(e, console);
+        }
+        finally
+        {
+            console.Flush();
+        }
+    }
+
+    private static RootCommand BuildRoot(SharedOptions shared, IEnumerable<Command> commands)
+    {
+        var root = new RootCommand(
+            """
+            yapo-llama steers quantized GGUF models with sparse SAE vectors inside llama.cpp's graph.
+
+            Exit codes: 0 success; 1 failed while running; 2 wrong usage; 3 bad or mismatching input (file, model, vector, data); 130 interrupted.
+            Data goes to stdout, progress and logs to stderr.
+            """);
+        root.Options.Add(shared.Verbose);
+        root.Options.Add(shared.Quiet);
+        foreach (var command in commands)
+        {
+            root.Subcommands.Add(command);
+        }
+
+        return root;
+    }
+}

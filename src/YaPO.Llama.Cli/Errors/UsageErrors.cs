@@ -1,0 +1,90 @@
+using System.CommandLine;
+using YaPO.Llama.Cli.Terminal;
+
+namespace YaPO.Llama.Cli.Errors;
+
+/// <summary>Wrong usage: says what was wrong, what may have been meant, and where the help is.</summary>
+internal static class UsageErrors
+{
+    private const int MostSuggestions = 3;
+
+    /// <summary>Writes the errors of a failed parse to stderr.</summary>
+    public static void Report(ParseResult parsed, CommandConsole console)
+    {
+        var command = parsed.CommandResult.Command;
+        foreach (var message in parsed.Errors.Select(e => e.Message).Distinct(StringComparer.Ordinal))
+        {
+            console.Error.WriteLine($"error: {message}");
+        }
+
+        foreach (var token in parsed.UnmatchedTokens)
+        {
+            var near = Suggestions(token, command);
+            if (near.Count > 0)
+            {
+                console.Error.WriteLine($"'{token}' is unknown; did you mean {string.Join(" or ", near)}?");
+            }
+        }
+
+        if (command.Subcommands.Count > 0 && parsed.UnmatchedTokens.Count == 0)
+        {
+            console.Error.WriteLine($"commands: {string.Join(", ", command.Subcommands.Select(c => c.Name))}");
+        }
+
+        console.Error.WriteLine($"See '{PathOf(parsed)} --help'.");
+    }
+
+    /// <summary>Names of sub-commands and options within an edit distance of a third of the token's length (at least 2), nearest first.</summary>
+    internal static IReadOnlyList<string> Suggestions(string token, Command command)
+    {
+        var limit = Math.Max(2, token.Length / 3);
+        var options = command.Options.Concat(command.Parents.OfType<Command>().SelectMany(p => p.Options).Where(o => o.Recursive));
+        return
+        [
+            .. command.Subcommands.Select(c => c.Name)
+                .Concat(options.Select(o => o.Name))
+                .Where(name => name.StartsWith('-') == token.StartsWith('-'))
+                .Select(name => (Name: name, Distance: EditDistance(token, name)))
+                .Where(x => x.Distance <= limit)
+                .OrderBy(x => x.Distance).ThenBy(x => x.Name, StringComparer.Ordinal)
+                .Take(MostSuggestions)
+                .Select(x => x.Name),
+        ];
+    }
+
+    /// <summary>Levenshtein distance: insertions, deletions and substitutions that turn a into b.</summary>
+    internal static int EditDistance(string a, string b)
+    {
+        var previous = new int[b.Length + 1];
+        var current = new int[b.Length + 1];
+        for (var j = 0; j <= b.Length; j++)
+        {
+            previous[j] = j;
+        }
+
+        for (var i = 1; i <= a.Length; i++)
+        {
+            current[0] = i;
+            for (var j = 1; j <= b.Length; j++)
+            {
+                var substitution = previous[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
+                current[j] = Math.Min(substitution, Math.Min(previous[j], current[j - 1]) + 1);
+            }
+
+            (previous, current) = (current, previous);
+        }
+
+        return previous[b.Length];
+    }
+
+    private static string PathOf(ParseResult parsed)
+    {
+        var names = new Stack<string>();
+        for (var result = parsed.CommandResult; result.Parent is System.CommandLine.Parsing.CommandResult parent; result = parent)
+        {
+            names.Push(result.Command.Name);
+        }
+
+        return string.Join(' ', names.Prepend("yapo-llama"));
+    }
+}

@@ -1,0 +1,63 @@
+using System.CommandLine;
+
+namespace YaPO.Llama.Cli.Options;
+
+/// <summary>Where and how wide a model runs. Values as given; null or 0 where the user left the choice to us.</summary>
+internal sealed record EngineSettings(int Threads, string? Device, int GpuLayers, string? Rpc, int? ContextSize);
+
+/// <summary>The options of every command that runs a model.</summary>
+internal sealed class EngineOptions
+{
+    private readonly Option<int> threads = new Option<int>("--threads")
+    {
+        Description = "CPU threads. 0: one per physical core.",
+        DefaultValueFactory = _ => 0,
+        HelpName = "N",
+    }.Within(0, 1024);
+
+    private readonly Option<string?> device = new("--device")
+    {
+        Description = "Device that holds the model: 'cpu', or a name that 'yapo-llama doctor' lists (default: llama.cpp's choice).",
+        HelpName = "NAME|cpu",
+    };
+
+    private readonly Option<int> gpuLayers = new Option<int>("--gpu-layers")
+    {
+        Description = "Blocks to put on the device. -1: all; 0: none.",
+        DefaultValueFactory = _ => -1,
+        HelpName = "N",
+    }.Within(-1, 100_000);
+
+    private readonly Option<string?> rpc = new("--rpc")
+    {
+        Description = "llama.cpp RPC servers that share the model (default: none).",
+        HelpName = "HOST:PORT,…",
+    };
+
+    private readonly Option<int?> contextSize = new Option<int?>("--ctx-size")
+    {
+        Description = "Context length in tokens (default: what the job needs, at most the model's).",
+        HelpName = "N",
+    }.Within(1, int.MaxValue);
+
+    /// <summary>Adds the options; <paramref name="withContext"/> false leaves --ctx-size out.</summary>
+    public void AddTo(Command command, bool withContext = true)
+    {
+        if (withContext)
+        {
+            command.Options.Add(contextSize);
+        }
+
+        command.Options.Add(threads);
+        command.Options.Add(device);
+        command.Options.Add(gpuLayers);
+        command.Options.Add(rpc);
+    }
+
+    public EngineSettings Read(ParseResult parsed) => new(
+        parsed.GetValue(threads),
+        parsed.GetValue(device),
+        parsed.GetValue(gpuLayers),
+        parsed.GetValue(rpc),
+        parsed.GetResult(contextSize) is null ? null : parsed.GetValue(contextSize));
+}

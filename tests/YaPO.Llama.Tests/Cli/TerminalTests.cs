@@ -1,0 +1,128 @@
+using YaPO.Llama.Cli.Errors;
+using YaPO.Llama.Cli.Terminal;
+
+namespace YaPO.Llama.Tests.Cli;
+
+public class TerminalTests
+{
+    [Fact]
+    public void Interrupts_Raised_FirstCancelsSecondLeaves()
+    {
+        var left = 0;
+        using var interrupts = new Interrupts(() => left++);
+
+        interrupts.Raise();
+        interrupts.Token.IsCancellationRequested.Should().BeTrue();
+        left.Should().Be(0);
+
+        interrupts.Raise();
+        left.Should().Be(1);
+    }
+
+    [Fact]
+    public void Interrupts_Caught_FirstStopsTheAnswerSecondCancels()
+    {
+        var stopped = 0;
+        using var interrupts = new Interrupts();
+        using (interrupts.Catch(() => stopped++))
+        {
+            interrupts.Raise();
+            stopped.Should().Be(1);
+            interrupts.Token.IsCancellationRequested.Should().BeFalse();
+
+            interrupts.Raise();
+            stopped.Should().Be(1);
+            interrupts.Token.IsCancellationRequested.Should().BeTrue();
+        }
+    }
+
+    [Fact]
+    public void Interrupts_CatchDisposed_CancelsAgain()
+    {
+        using var interrupts = new Interrupts();
+        interrupts.Catch(() => throw new InvalidOperationException("released")).Dispose();
+
+        interrupts.Raise();
+
+        interrupts.Token.IsCancellationRequested.Should().BeTrue();
+    }
+
+    [Fact]
+    public void WriteTable_Redirected_HasNoEscapeSequences()
+    {
+        using var output = new StringWriter();
+        using var console = new CommandConsole(TextReader.Null, output, TextWriter.Null, new Interrupts());
+
+        console.WriteTable(["name", "value"], [["[red]x[/]", "1"], ["é", "2"]]);
+
+        output.ToString().Should().NotContain("\u001b").And.Contain("[red]x[/]").And.Contain("value");
+    }
+
+    [Fact]
+    public void WriteJsonLine_NonAscii_StaysReadableOnOneLine()
+    {
+        using var output = new StringWriter { NewLine = "\n" };
+        using var console = new CommandConsole(TextReader.Null, output, TextWriter.Null, new Interrupts());
+
+        console.WriteJsonLine(new { Text = "قاهرة <b>\n", TokenLogprobs = new[] { -0.5 }, Absent = (string?)null });
+
+        output.ToString().Should().Be("""{"text":"قاهرة <b>\n","token_logprobs":[-0.5]}""" + "\n");
+    }
+
+    [Fact]
+    public void Progress_RedirectedAndShort_WritesNothing()
+    {
+        using var error = new StringWriter();
+        using var console = new CommandConsole(TextReader.Null, TextWriter.Null, error, new Interrupts());
+
+        using (var progress = console.Progress("Working", 10, "steps"))
+        {
+            progress.Report(5);
+        }
+
+        error.ToString().Should().BeEmpty("a log file needs a line every ten seconds, not every step");
+    }
+
+    [Fact]
+    public void OutputFile_MissingFolder_IsRefusedBeforeWork()
+    {
+        var path = Path.Combine(Path.GetTempPath(), Guid.NewGuid().ToString("N"), "v.ysv");
+
+        var require = () => OutputFile.Require(path);
+
+        require.Should().Throw<YapoException>().WithMessage($"*{path}*does not exist*");
+    }
+
+    [Fact]
+    public void OutputFile_AlsoAnInput_IsWrongUsage()
+    {
+        var path = Path.Combine(Path.GetTempPath(), "same.gguf");
+
+        var require = () => OutputFile.Require(path, path);
+
+        require.Should().Throw<YapoException>().Which.Kind.Should().Be(YapoErrorKind.InvalidArgument);
+    }
+
+    [Fact]
+    public void OutputFile_WritableFolder_LeavesNothingBehind()
+    {
+        var folder = Directory.CreateTempSubdirectory("yapo-é-");
+        try
+        {
+            OutputFile.Require(Path.Combine(folder.FullName, "v.ysv"));
+
+            folder.GetFileSystemInfos().Should().BeEmpty();
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
+
+    [Theory]
+    [InlineData("", "abc", 3)]
+    [InlineData("kitten", "sitting", 3)]
+    [InlineData("score", "score", 0)]
+    public void EditDistance_KnownPairs_IsLevenshtein(string a, string b, int expected) =>
+        UsageErrors.EditDistance(a, b).Should().Be(expected);
+}
