@@ -1,0 +1,141 @@
+using System.Text.Json;
+using YaPO.Llama.IO;
+
+namespace YaPO.Llama.Training.Checkpoints;
+
+/// <summary>What a checkpoint says about the run it belongs to.</summary>
+/// <param name="Kind">The trainer that wrote it.</param>
+/// <param name="Step">Steps done.</param>
+/// <param name="Seconds">Time spent so far.</param>
+/// <param name="Config">Canonical JSON of everything that decides the result.</param>
+/// <param name="StateFile">Path of the state written for this step.</param>
+public sealed record Checkpoint(string Kind, long Step, double Seconds, string Config, string StateFile);
+
+/// <summary>
+/// A folder that holds the latest state of one run. A new state is written beside the old one, then <c>checkpoint.json</c>, which names
+/// the valid state, is replaced atomically, then the old state is deleted: a kill at any moment leaves one whole checkpoint.
+/// </summary>
+public sealed class CheckpointFolder
+{
+    private const int FormatVersion = 1;
+    private readonly string _kind;
+    private readonly string _config;
+
+    /// <summary>Opens (and creates) the folder.</summary>
+    /// <param name="path">The folder.</param>
+    /// <param name="kind">The trainer's name, such as <c>steering</c>.</param>
+    /// <param name="config">Canonical JSON of everything that decides the result; a checkpoint of another configuration is refused.</param>
+    public CheckpointFolder(string path, string kind, string config)
+    {
+        (Path, _kind, _config) = (System.IO.Path.GetFullPath(path), kind, config);
+        try
+        {
+            Directory.CreateDirectory(Path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new YapoException(YapoErrorKind.Io, $"cannot create the checkpoint folder {path}: {e.Message}", e);
+        }
+    }
+
+    /// <summary>The folder's full path.</summary>
+    public string Path { get; }
+
+    private string Index => System.IO.Path.Combine(Path, "checkpoint.json");
+
+    /// <summary>The latest checkpoint, or null where there is none.</summary>
+    /// <exception cref="YapoException">It is damaged, or of another trainer or configuration.</exception>
+    public Checkpoint? Load()
+    {
+        if (!File.Exists(Index))
+        {
+            return null;
+        }
+
+        Checkpoint found;
+        try
+        {
+            using var json = JsonDocument.Parse(File.ReadAllBytes(Index));
+            var root = json.RootElement;
+            var version = root.GetProperty("format_version").GetInt32();
+            if (version != FormatVersion)
+            {
+                throw new YapoException(YapoErrorKind.Format, $"{Index} has format version {version}; this program reads {FormatVersion}");
+            }
+
+            var state = System.IO.Path.GetFileName(root.GetProperty("state").GetString()!);
+            found = new Checkpoint(
+                root.GetProperty("kind").GetString()!,
+                root.GetProperty("step").GetInt64(),
+                root.GetProperty("seconds").GetDouble(),
+                root.GetProperty("config").GetRawText(),
+                System.IO.Path.Combine(Path, state));
+        }
+        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
+        {
+            throw new YapoException(YapoErrorKind.Format, $"{Index} is not a checkpoint: {e.Message}. Remove the folder or start without --resume.", e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new YapoException(YapoErrorKind.Io, $"cannot read {Index}: {e.Message}", e);
+        }
+
+        if (found.Kind != _kind)
+        {
+            throw new YapoException(YapoErrorKind.Mismatch, $"{Index} belongs to a '{found.Kind}' run, not to a '{_kind}' run. Use another checkpoint folder.");
+        }
+
+        if (found.Config != _config)
+        {
+            throw new YapoException(
+                YapoErrorKind.Mismatch,
+                $"{Index} belongs to a run with other settings or data.\n  checkpoint: {found.Config}\n  this run:   {_config}\nUse the same settings to resume, or another checkpoint folder.");
+        }
+
+        return found;
+    }
+
+    /// <summary>
+    /// The checkpoint to start from: with <paramref name="resume"/> the latest one or null; without it null, and a checkpoint that is
+    /// already there is refused, so that no run is overwritten by accident.
+    /// </summary>
+    public Checkpoint? LoadFor(bool resume)
+    {
+        if (!resume && File.Exists(Index))
+        {
+            throw new YapoException(YapoErrorKind.InvalidArgument, $"{Path} already holds a checkpoint. Resume it (--resume), or use an empty folder.");
+        }
+
+        return resume ? Load() : null;
+    }
+
+    /// <summary>Makes <paramref name="writeState"/> (which gets the path of a new file) the latest checkpoint.</summary>
+    public Checkpoint Save(long step, double seconds, Action<string> writeState)
+    {
+        var name = $"state-{step:D8}.bin";
+        var state = System.IO.Path.Combine(Path, name);
+        writeState(state);
+        AtomicFile.Write(Index, stream =>
+        {
+            using var json = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = false });
+            json.WriteStartObject();
+            json.WriteNumber("format_version", FormatVersion);
+            json.WriteString("kind", _kind);
+            json.WriteNumber("step", step);
+            json.WriteNumber("seconds", seconds);
+            json.WriteString("state", name);
+            json.WritePropertyName("config");
+            json.WriteRawValue(_config);
+            json.WriteEndObject();
+        });
+        foreach (var old in Directory.EnumerateFiles(Path, "state-*.bin"))
+        {
+            if (System.IO.Path.GetFileName(old) != name)
+            {
+                File.Delete(old);
+            }
+        }
+
+        return new Checkpoint(_kind, step, seconds, _config, state);
+    }
+}

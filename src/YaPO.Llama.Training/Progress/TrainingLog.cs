@@ -1,0 +1,86 @@
+using System.Text;
+using System.Text.Json;
+
+namespace YaPO.Llama.Training.Progress;
+
+/// <summary>
+/// A JSON Lines log, one object per step, flushed line by line so that a killed run keeps what it wrote. Opened for a resumed run,
+/// it drops the lines of steps after the checkpoint: those steps are run again.
+/// </summary>
+public sealed class TrainingLog : IDisposable
+{
+    private readonly StreamWriter? _writer;
+
+    /// <summary>Opens the log; <paramref name="path"/> null makes a log that keeps nothing.</summary>
+    /// <param name="path">The file; truncated when <paramref name="resumeAfter"/> is 0.</param>
+    /// <param name="resumeAfter">The last step whose line is kept.</param>
+    /// <exception cref="YapoException">The file cannot be written.</exception>
+    public TrainingLog(string? path, long resumeAfter = 0)
+    {
+        if (path is null)
+        {
+            return;
+        }
+
+        try
+        {
+            var kept = resumeAfter > 0 && File.Exists(path) ? File.ReadLines(path).Where(line => StepOf(line) is { } step && step <= resumeAfter).ToList() : [];
+            _writer = new StreamWriter(path, append: false, new UTF8Encoding(false)) { AutoFlush = true, NewLine = "\n" };
+            foreach (var line in kept)
+            {
+                _writer.WriteLine(line);
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new YapoException(YapoErrorKind.Io, $"cannot write the log {path}: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Writes one line; values that are not finite are written as null.</summary>
+    public void Write(long step, params ReadOnlySpan<(string Name, double Value)> fields)
+    {
+        if (_writer is null)
+        {
+            return;
+        }
+
+        using var buffer = new MemoryStream();
+        using (var json = new Utf8JsonWriter(buffer))
+        {
+            json.WriteStartObject();
+            json.WriteNumber("step", step);
+            foreach (var (name, value) in fields)
+            {
+                if (double.IsFinite(value))
+                {
+                    json.WriteNumber(name, value);
+                }
+                else
+                {
+                    json.WriteNull(name);
+                }
+            }
+
+            json.WriteEndObject();
+        }
+
+        _writer.WriteLine(Encoding.UTF8.GetString(buffer.ToArray()));
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _writer?.Dispose();
+
+    private static long? StepOf(string line)
+    {
+        try
+        {
+            using var document = JsonDocument.Parse(line);
+            return document.RootElement.TryGetProperty("step", out var step) && step.TryGetInt64(out var value) ? value : null;
+        }
+        catch (JsonException)
+        {
+            return null; // the line a kill cut short
+        }
+    }
+}
