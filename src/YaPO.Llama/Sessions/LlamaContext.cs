@@ -1,0 +1,227 @@
+using System.Buffers;
+using YaPO.Llama.Interop;
+using YaPO.Llama.Models;
+
+namespace YaPO.Llama.Sessions;
+
+/// <summary>Where the residual stream is read relative to the steering of the same layer.</summary>
+public enum CaptureSite
+{
+    /// <summary>What the steering vectors of the layer read.</summary>
+    BeforeSteering = 0,
+
+    /// <summary>What the next block reads.</summary>
+    AfterSteering = 1,
+}
+
+/// <summary>
+/// A key-value cache over a model and the decoding on top of it: a thin, checked layer over <c>yapo_context</c>. One thread at a time, except
+/// <see cref="Cancel"/>. It keeps the native model alive.
+/// </summary>
+public sealed unsafe class LlamaContext : IDisposable
+{
+    private readonly ContextHandle handle;
+
+    /// <summary>Creates the context and its cache.</summary>
+    /// <exception cref="YapoException">The options do not fit the model, or there is no memory for the cache.</exception>
+    public LlamaContext(LlamaModel model, ContextOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        options ??= new ContextOptions();
+        var native = default(yapo_context_options);
+        NativeMethods.yapo_context_default_options(ref native);
+        native.n_ctx = NotNegative(options.ContextSize, nameof(options.ContextSize));
+        native.n_batch = NotNegative(options.BatchSize, nameof(options.BatchSize));
+        native.n_ubatch = NotNegative(options.MicroBatchSize, nameof(options.MicroBatchSize));
+        native.n_seq_max = NotNegative(options.Sequences, nameof(options.Sequences));
+        native.n_threads = (int)NotNegative(options.Threads, nameof(options.Threads));
+        native.swa_full = options.FullSlidingWindowCache ? 1 : 0;
+        native.flash_attention = options.FlashAttention switch { null => -1, false => 0, true => 1 };
+        native.type_kv = (int)options.CacheType;
+        NativeMethods.yapo_context_create(model.Handle, native, out handle, out var err).Check(err);
+
+        Model = model;
+        var stats = ReadStatistics();
+        ContextSize = (int)stats.n_ctx;
+        BatchSize = (int)stats.n_batch;
+        SequenceLimit = (int)stats.n_seq_max;
+    }
+
+    /// <summary>The model it decodes with.</summary>
+    public LlamaModel Model { get; }
+
+    /// <summary>KV cells of all sequences together.</summary>
+    public int ContextSize { get; }
+
+    /// <summary>Most rows of one <see cref="Decode"/>.</summary>
+    public int BatchSize { get; }
+
+    /// <summary>Sequence ids run below this.</summary>
+    public int SequenceLimit { get; }
+
+    /// <summary>The attached vectors, in the order of the strengths of a batch row.</summary>
+    public IReadOnlyList<AttachedVector> Vectors { get; private set; } = [];
+
+    /// <summary>Counters since creation.</summary>
+    public ContextStatistics Statistics
+    {
+        get
+        {
+            var stats = ReadStatistics();
+            return new ContextStatistics(stats.n_graphs_computed, stats.n_graphs_reused, stats.bytes_steering);
+        }
+    }
+
+    internal ContextHandle Handle => handle;
+
+    /// <summary>
+    /// Evaluates a batch; its rows enter the cache. When it throws, nothing is known about the cells of these rows: <see cref="Remove"/> them before
+    /// going on (a full cache is the exception: nothing was written).
+    /// </summary>
+    /// <exception cref="YapoException">No room (<see cref="YapoErrorKind.Failed"/>), a position with a gap, an unknown token id, ...</exception>
+    /// <exception cref="OperationCanceledException">Cancelled.</exception>
+    public void Decode(DecodeBatch batch, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(batch);
+        if (batch.VectorCount != Vectors.Count)
+        {
+            throw new ArgumentException($"the batch carries {batch.VectorCount} strengths per token, {Vectors.Count} vectors are attached", nameof(batch));
+        }
+
+        cancellation.ThrowIfCancellationRequested();
+        using var registration = cancellation.UnsafeRegister(static context => ((LlamaContext)context!).Cancel(), this);
+        fixed (int* tokens = batch.Tokens)
+        fixed (int* positions = batch.Positions)
+        fixed (int* sequences = batch.Sequences)
+        fixed (byte* outputs = batch.Outputs)
+        fixed (float* strengths = batch.Strengths)
+        {
+            var native = new yapo_batch
+            {
+                struct_size = (uint)sizeof(yapo_batch),
+                n_tokens = batch.Count,
+                tokens = tokens,
+                positions = positions,
+                sequences = sequences,
+                outputs = outputs,
+                strengths = strengths,
+            };
+            NativeMethods.yapo_context_decode(handle, native, out var err).Check(err, cancellation);
+        }
+    }
+
+    /// <summary>Makes a running <see cref="Decode"/> throw <see cref="OperationCanceledException"/> soon. Any thread.</summary>
+    public void Cancel()
+    {
+        if (!handle.IsClosed)
+        {
+            NativeMethods.yapo_context_cancel(handle);
+        }
+    }
+
+    /// <summary>Copies the logits of a row of the last decode into <paramref name="logits"/> [V].</summary>
+    public void CopyLogits(int row, Span<float> logits) => NativeMethods.yapo_context_logits(handle, row, logits, logits.Length, out var err).Check(err);
+
+    /// <summary>The logits [V] of a row of the last decode.</summary>
+    public float[] Logits(int row)
+    {
+        var logits = new float[Model.Info.VocabularySize];
+        CopyLogits(row, logits);
+        return logits;
+    }
+
+    /// <summary><c>log softmax(logits[row])[id]</c> for each id, in double precision.</summary>
+    public double[] LogProbs(int row, ReadOnlySpan<int> ids)
+    {
+        var logprobs = new double[ids.Length];
+        NativeMethods.yapo_context_logprobs(handle, row, ids, ids.Length, logprobs, out var err).Check(err);
+        return logprobs;
+    }
+
+    /// <summary>Drops the cells of a sequence with positions in [<paramref name="start"/>, <paramref name="end"/>); negative end: to the last; negative sequence: of all.</summary>
+    public void Remove(int sequence, int start, int end = -1) => NativeMethods.yapo_context_remove(handle, sequence, start, end, out var err).Check(err);
+
+    /// <summary>Shares the cells of one sequence in [<paramref name="start"/>, <paramref name="end"/>) with another.</summary>
+    public void Copy(int source, int target, int start, int end) => NativeMethods.yapo_context_copy(handle, source, target, start, end, out var err).Check(err);
+
+    /// <summary>Replaces all attached vectors; none detaches all. When it throws, the old ones are still attached. The cache is left as it is.</summary>
+    /// <exception cref="YapoException">A vector of another width (<see cref="YapoErrorKind.Mismatch"/>), a layer out of range, numbers that are not finite, or an
+    /// architecture that cannot be steered there (<see cref="YapoErrorKind.Unsupported"/>).</exception>
+    public void SetVectors(IReadOnlyList<AttachedVector> vectors)
+    {
+        ArgumentNullException.ThrowIfNull(vectors);
+        var pins = new List<MemoryHandle>();
+        try
+        {
+            var native = new yapo_vector_desc[vectors.Count];
+            for (var i = 0; i < native.Length; i++)
+            {
+                var vector = vectors[i];
+                native[i] = new yapo_vector_desc
+                {
+                    struct_size = (uint)sizeof(yapo_vector_desc),
+                    kind = (int)(vector.IsSparse ? yapo_vector_kind.YAPO_VECTOR_SPARSE : yapo_vector_kind.YAPO_VECTOR_DENSE),
+                    op = (int)yapo_vector_operator.YAPO_OPERATOR_ADD,
+                    layer = vector.Layer,
+                    d_model = vector.ModelWidth,
+                    k = vector.SupportSize,
+                    sae_id = vector.SaeId,
+                    index = (int*)Pin(vector.Index, pins),
+                    value = (float*)Pin(vector.Value, pins),
+                    enc = (float*)Pin(vector.Encoder, pins),
+                    enc_bias = (float*)Pin(vector.EncoderBias, pins),
+                    threshold = (float*)Pin(vector.Threshold, pins),
+                    dec = (float*)Pin(vector.Decoder, pins),
+                    dec_row_type = (int)vector.DecoderRowType,
+                };
+            }
+
+            NativeMethods.yapo_context_set_vectors(handle, native, native.Length, out var err).Check(err);
+            Vectors = [.. vectors];
+        }
+        finally
+        {
+            pins.ForEach(pin => pin.Dispose());
+        }
+    }
+
+    /// <summary>From the next decode on keeps the residual stream after these blocks; none stops. In the last block only rows with outputs are kept, others are NaN.</summary>
+    public void SetCapture(params ReadOnlySpan<(int Layer, CaptureSite Site)> slots)
+    {
+        var layers = new int[slots.Length];
+        var sites = new int[slots.Length];
+        for (var i = 0; i < slots.Length; i++)
+        {
+            (layers[i], sites[i]) = (slots[i].Layer, (int)slots[i].Site);
+        }
+
+        NativeMethods.yapo_context_set_capture(handle, layers, sites, slots.Length, out var err).Check(err);
+    }
+
+    /// <summary>Copies the residuals [T, D] of the last decode for capture <paramref name="slot"/> in batch order.</summary>
+    public void CopyCaptured(int slot, Span<float> residuals) => NativeMethods.yapo_context_captured(handle, slot, residuals, residuals.Length, out var err).Check(err);
+
+    /// <summary>Releases the native context.</summary>
+    public void Dispose() => handle.Dispose();
+
+    private yapo_context_stats ReadStatistics()
+    {
+        var stats = new yapo_context_stats { struct_size = (uint)sizeof(yapo_context_stats) };
+        NativeMethods.yapo_context_get_stats(handle, ref stats, out var err).Check(err);
+        return stats;
+    }
+
+    private static void* Pin<T>(ReadOnlyMemory<T> memory, List<MemoryHandle> pins)
+    {
+        if (memory.IsEmpty)
+        {
+            return null;
+        }
+
+        pins.Add(memory.Pin());
+        return pins[^1].Pointer;
+    }
+
+    private static uint NotNegative(int value, string name) =>
+        value >= 0 ? (uint)value : throw new YapoException(YapoErrorKind.InvalidArgument, $"{name} is {value}, expected 0 (default) or more");
+}
