@@ -11,14 +11,11 @@ namespace YaPO.Llama.Models;
 /// </summary>
 public sealed unsafe class LlamaModel : IDisposable
 {
-    private readonly string? bosText;
-
     private LlamaModel(string path, ModelHandle handle)
     {
         Path = path;
         Handle = handle;
         Info = ReadInfo();
-        bosText = Info.BosToken >= 0 ? Encoding.UTF8.GetString(TokenPiece(Info.BosToken, special: true)) : null;
     }
 
     /// <summary>The file it was loaded from.</summary>
@@ -71,7 +68,15 @@ public sealed unsafe class LlamaModel : IDisposable
                 }
 
                 status.Check(err, cancellation);
-                return new LlamaModel(path, handle);
+                try
+                {
+                    return new LlamaModel(path, handle);
+                }
+                catch
+                {
+                    handle.Dispose();
+                    throw;
+                }
             }
             finally
             {
@@ -185,9 +190,6 @@ public sealed unsafe class LlamaModel : IDisposable
         var startsWithBos = tokens.Length > 0 && tokens[0] == Info.BosToken;
         return Info.AddsBos && !startsWithBos ? [Info.BosToken, .. tokens] : tokens;
     }
-
-    /// <summary>The BOS token as a template writes it; null where there is none.</summary>
-    internal string? BosText => bosText;
 
     /// <summary>Releases the native model once its last context is gone.</summary>
     public void Dispose() => Handle.Dispose();
