@@ -1,0 +1,38 @@
+// Fused CPU kernels as ggml CUSTOM nodes, with backward rules of their own. Everything they do can be said in plain ops
+// (gemma2/graph.cpp has both forms, and the tests hold one against the other); fused they cost one pass over memory
+// and use a vectorized exp, which is where a small model spends most of its time outside matrix products.
+//
+// Each runs with one task: the trainers use one thread per graph. All tensors F32 unless said otherwise.
+#pragma once
+
+#include "ggml.h"
+
+#include <cstdint>
+
+namespace yapo::autograd {
+
+// y[j, i, b, c] = x[i, j, b, c], contiguous; x needs nb[0] == 4, the other strides are free.
+ggml_tensor * transpose(ggml_context * ctx, ggml_tensor * x);
+bool          is_transpose(const ggml_tensor * t);
+
+// gelu_tanh(gate) * up = gate * sigmoid(2u) * up, u = sqrt(2/pi) (gate + 0.044715 gate^3), exact to F32. Same shapes, contiguous.
+ggml_tensor * geglu(ggml_context * ctx, ggml_tensor * gate, ggml_tensor * up);
+
+struct attention_shape {
+    int32_t n_tokens = 0;     // T; row r of the scores is query position r % T
+    int32_t window   = 0;     // key k visible from query q iff q - k < window; 0: no window
+    float   scale    = 1.0f;  // of the dot products
+    float   softcap  = 0.0f;  // s -> c tanh(s/c); 0: none
+};
+// Causal softmax of softcapped scores: P[k, r] over k <= q(r), zero elsewhere. scores [T, R, ...] raw dot products, contiguous.
+ggml_tensor * attention_softmax(ggml_context * ctx, ggml_tensor * scores, const attention_shape & shape);
+
+// NEOX rotary embedding fused with the move of heads before tokens: x [hd, H, T*B] -> [hd, T, H, B].
+// table [hd, T]: cos of the hd/2 frequencies, then sin.
+ggml_tensor * rope_split_heads(ggml_context * ctx, ggml_tensor * x, ggml_tensor * table, int32_t n_tokens);
+void          fill_rope_table(float * table, int32_t head_dim, int32_t n_tokens, double theta);
+
+// loss[n] = -log softmax(c tanh(logits[:, n] / c))[target[n]], 0 where target[n] < 0. logits [V, N], target I32 [N] -> [N]. c = 0: no cap.
+ggml_tensor * cross_entropy(ggml_context * ctx, ggml_tensor * logits, ggml_tensor * target, float softcap);
+
+} // namespace yapo::autograd
