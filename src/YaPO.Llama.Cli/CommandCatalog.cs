@@ -1,4 +1,5 @@
 using System.CommandLine;
+using YaPO.Llama.Cli.Commands;
 using YaPO.Llama.Cli.Terminal;
 
 namespace YaPO.Llama.Cli;
@@ -9,7 +10,7 @@ internal static class CommandCatalog
     /// <summary>Builds all commands; their handlers write to <paramref name="console"/>.</summary>
     public static IEnumerable<Command> Build(CommandConsole console)
     {
-        _ = console;
-        yield break;
+        yield return ModelCommand.Build(console);
+        yield return DoctorCommand.Build(console);
     }
 }

@@ -1,19 +1,19 @@
 using System.CommandLine;
+using YaPO.Llama.Models;
 
 namespace YaPO.Llama.Cli.Options;
 
 /// <summary>Where and how wide a model runs. Values as given; null or 0 where the user left the choice to us.</summary>
-internal sealed record EngineSettings(int Threads, string? Device, int GpuLayers, string? Rpc, int? ContextSize);
+internal sealed record EngineSettings(int Threads, string? Device, int GpuLayers, string? Rpc, int? ContextSize)
+{
+    /// <summary>How the model is loaded.</summary>
+    public ModelOptions ModelOptions => new() { Device = Device, GpuLayers = GpuLayers, Rpc = Rpc };
+}
 
 /// <summary>The options of every command that runs a model.</summary>
 internal sealed class EngineOptions
 {
-    private readonly Option<int> threads = new Option<int>("--threads")
-    {
-        Description = "CPU threads. 0: one per physical core.",
-        DefaultValueFactory = _ => 0,
-        HelpName = "N",
-    }.Within(0, 1024);
+    private readonly Option<int> threads = SingleOptions.Threads();
 
     private readonly Option<string?> device = new("--device")
     {

@@ -1,5 +1,6 @@
 using System.Text;
 using Microsoft.Extensions.Logging;
+using YaPO.Llama.Models;
 
 namespace YaPO.Llama.Cli.Terminal;
 
@@ -35,6 +36,15 @@ internal sealed class CommandConsole : IDisposable
     public ILoggerFactory Logs { get; }
 
     public Verbosity Verbosity { get; set; } = Verbosity.Normal;
+
+    /// <summary>With --verbose, llama.cpp's log goes to <see cref="Error"/>. Without, it stays silent: what matters of it is in the failure's message.</summary>
+    public void RouteNativeLog()
+    {
+        if (Verbosity == Verbosity.Verbose)
+        {
+            LlamaRuntime.RouteLog(Logs.CreateLogger("llama.cpp"));
+        }
+    }
 
     /// <summary>Whether a person types the input.</summary>
     public bool IsInputInteractive { get; init; }

@@ -18,7 +18,8 @@ internal sealed class StderrLoggerFactory(CommandConsole console) : ILoggerFacto
 
     private sealed class StderrLogger(CommandConsole console, string category) : ILogger
     {
-        private readonly string name = category[(category.LastIndexOf('.') + 1)..];
+        // YaPO.Llama.Training.SteeringTrainer is the SteeringTrainer; llama.cpp stays llama.cpp.
+        private readonly string name = category.StartsWith("YaPO.", StringComparison.Ordinal) ? category[(category.LastIndexOf('.') + 1)..] : category;
 
         public IDisposable? BeginScope<TState>(TState state) where TState : notnull => null;
 

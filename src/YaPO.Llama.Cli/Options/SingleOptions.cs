@@ -1,0 +1,28 @@
+using System.CommandLine;
+
+namespace YaPO.Llama.Cli.Options;
+
+/// <summary>Options with one meaning wherever they appear, made anew for each command.</summary>
+internal static class SingleOptions
+{
+    public static Option<bool> Json() => new("--json")
+    {
+        Description = "Print one JSON document instead of text (default: text).",
+    };
+
+    public static Option<int> Threads() => new Option<int>("--threads")
+    {
+        Description = "CPU threads. 0: one per physical core.",
+        DefaultValueFactory = _ => 0,
+        HelpName = "N",
+    }.Within(0, 1024);
+
+    public static Option<string> Output(string what) => new("--output", "-o")
+    {
+        Description = $"{what} to write; replaced when it exists (required).",
+        Required = true,
+        HelpName = "FILE",
+    };
+
+    public static Argument<string> File(string what) => new("FILE") { Description = what };
+}

@@ -1,0 +1,70 @@
+using System.CommandLine;
+
+namespace YaPO.Llama.Cli.Options;
+
+/// <summary>Which model is steered by which vectors, as given.</summary>
+internal sealed record SteeringSettings(string? Model, string? ModelDirectory, IReadOnlyList<string> Vectors, bool AllowMismatch);
+
+/// <summary>--model, --vector and what belongs to them.</summary>
+internal sealed class SteeringOptions
+{
+    private readonly Option<string?> model;
+    private readonly bool modelRequired;
+
+    private readonly Option<string?> modelDirectory = new("--model-dir")
+    {
+        Description = "Folder in which the vector's model is looked for first (default: YAPO_MODEL_DIR, models/, the cache).",
+        HelpName = "DIR",
+    };
+
+    private readonly Option<string[]> vectors = new("--vector")
+    {
+        Description = "Steering vector FILE[:STRENGTH][@POSITIONS], repeatable; a .ysv or a control-vector GGUF. Positive strength strengthens what the vector was "
+            + "trained for, negative weakens it (default: the file's recommended strength). POSITIONS: all (every position but BOS, the default), all+bos, prompt, "
+            + "generated, assistant, or START-END (zero-based, BOS counted, END included).",
+        HelpName = "SPEC",
+        DefaultValueFactory = _ => [],
+    };
+
+    private readonly Option<bool> allowMismatch = new("--allow-mismatch")
+    {
+        Description = "Attach a vector that was trained on another model, as long as d_model fits (default: refuse).",
+    };
+
+    /// <summary><paramref name="modelRequired"/>: the model is not looked for by the vector.</summary>
+    public SteeringOptions(bool modelRequired)
+    {
+        this.modelRequired = modelRequired;
+        model = new Option<string?>("--model", "-m")
+        {
+            Description = modelRequired ? "GGUF model (required)." : "GGUF model (default: the one that the first vector was trained on, found by fingerprint).",
+            HelpName = "FILE",
+            Required = modelRequired,
+        };
+    }
+
+    public void AddTo(Command command)
+    {
+        command.Options.Add(model);
+        command.Options.Add(vectors);
+        if (!modelRequired)
+        {
+            command.Options.Add(modelDirectory);
+            command.Validators.Add(result =>
+            {
+                if (result.GetValue(model) is null && result.GetValue(vectors) is not { Length: > 0 })
+                {
+                    result.AddError("--model FILE or --vector SPEC is needed; a vector names its model by itself");
+                }
+            });
+        }
+
+        command.Options.Add(allowMismatch);
+    }
+
+    public SteeringSettings Read(ParseResult parsed) => new(
+        parsed.GetValue(model),
+        modelRequired ? null : parsed.GetValue(modelDirectory),
+        parsed.GetValue(vectors) ?? [],
+        parsed.GetValue(allowMismatch));
+}
