@@ -48,6 +48,9 @@ public sealed class GgufWriter
     /// <summary>Adds an array of 32-bit unsigned integers.</summary>
     public GgufWriter Set(string key, uint[] values) => Add(key, GgufValueType.Array, GgufValueType.UInt32, values);
 
+    /// <summary>Adds a string unless it is null or empty: the file then simply lacks the key.</summary>
+    public GgufWriter SetIfAny(string key, string? value) => string.IsNullOrEmpty(value) ? this : Set(key, value);
+
     /// <summary>Adds a value as another file holds it (to copy metadata).</summary>
     public GgufWriter Set(string key, GgufValue value) => Add(key, value.Type, value.ElementType, value.Data);
 

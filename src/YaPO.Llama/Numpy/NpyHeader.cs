@@ -1,0 +1,243 @@
+using System.Buffers.Binary;
+using System.Globalization;
+using System.Text;
+
+namespace YaPO.Llama.Numpy;
+
+/// <summary>Element types read from NumPy files, all little-endian.</summary>
+public enum NpyType
+{
+#pragma warning disable CA1720 // the names are NumPy's own
+    /// <summary><c>&lt;f2</c>.</summary>
+    Float16,
+
+    /// <summary><c>&lt;f4</c>.</summary>
+    Float32,
+
+    /// <summary><c>&lt;f8</c>.</summary>
+    Float64,
+#pragma warning restore CA1720
+}
+
+/// <summary>
+/// The head of a <c>.npy</c> stream: <c>\x93NUMPY</c>, version 1 to 3, and a Python dictionary literal with <c>descr</c>,
+/// <c>fortran_order</c> and <c>shape</c>.
+/// </summary>
+/// <param name="Type">Element type.</param>
+/// <param name="FortranOrder">True: the first index varies fastest.</param>
+/// <param name="Shape">Dimensions; none for a scalar.</param>
+/// <param name="HeaderBytes">Bytes before the data.</param>
+public sealed record NpyHeader(NpyType Type, bool FortranOrder, IReadOnlyList<long> Shape, int HeaderBytes)
+{
+    private const int MaxHeaderBytes = 1 << 20;
+
+    /// <summary>Number of elements, below 2^48.</summary>
+    public long Elements => Shape.Aggregate(1L, (a, n) => a * n);
+
+    /// <summary>Bytes of one element.</summary>
+    public int ItemBytes => Type switch { NpyType.Float16 => 2, NpyType.Float32 => 4, _ => 8 };
+
+    /// <summary>Bytes of the data after the header.</summary>
+    public long DataBytes => Elements * ItemBytes;
+
+    /// <summary>Shape as NumPy prints it: <c>(2304, 16384)</c>.</summary>
+    public string ShapeText => $"({string.Join(", ", Shape)}{(Shape.Count == 1 ? "," : "")})";
+
+    /// <summary>Reads the head from a stream, leaving it at the first data byte.</summary>
+    /// <param name="stream">The stream.</param>
+    /// <param name="what">Opens the messages: file, and member of an archive.</param>
+    /// <exception cref="YapoException"><see cref="YapoErrorKind.Format"/>, or <see cref="YapoErrorKind.Unsupported"/> for element
+    /// types other than 2, 4 and 8 byte floats.</exception>
+    public static NpyHeader Read(Stream stream, string what)
+    {
+        Span<byte> head = stackalloc byte[12];
+        ReadOnlySpan<byte> magic = [0x93, (byte)'N', (byte)'U', (byte)'M', (byte)'P', (byte)'Y'];
+        if (stream.ReadAtLeast(head[..8], 8, throwOnEndOfStream: false) < 8 || !head[..6].SequenceEqual(magic))
+        {
+            throw Bad("it does not start with \\x93NUMPY, so it is no .npy");
+        }
+
+        var version = head[6];
+        if (version is < 1 or > 3)
+        {
+            throw new YapoException(YapoErrorKind.Unsupported, $"{what}: .npy version {version} is not supported, expected 1 to 3");
+        }
+
+        var lengthBytes = version == 1 ? 2 : 4;
+        if (stream.ReadAtLeast(head[8..(8 + lengthBytes)], lengthBytes, throwOnEndOfStream: false) < lengthBytes)
+        {
+            throw Bad("it ends inside the header");
+        }
+
+        var length = version == 1 ? BinaryPrimitives.ReadUInt16LittleEndian(head[8..]) : BinaryPrimitives.ReadUInt32LittleEndian(head[8..]);
+        if (length > MaxHeaderBytes)
+        {
+            throw Bad($"its header claims {length} bytes, at most {MaxHeaderBytes} are read");
+        }
+
+        var text = new byte[length];
+        if (stream.ReadAtLeast(text, text.Length, throwOnEndOfStream: false) < text.Length)
+        {
+            throw Bad("it ends inside the header");
+        }
+
+        var (descr, fortran, shape) = new PythonDict(Encoding.Latin1.GetString(text), what).Parse();
+        long elements = 1;
+        foreach (var n in shape)
+        {
+            if (n < 0 || (n > 0 && elements > (1L << 48) / n))
+            {
+                throw Bad($"its shape ({string.Join(", ", shape)}) is negative or too large");
+            }
+
+            elements *= n;
+        }
+
+        return new NpyHeader(TypeOf(descr, what), fortran, shape, 8 + lengthBytes + (int)length);
+
+        YapoException Bad(string message) => new(YapoErrorKind.Format, $"{what}: {message}");
+    }
+
+    private static NpyType TypeOf(string descr, string what) => descr switch
+    {
+        "<f2" => NpyType.Float16,
+        "<f4" => NpyType.Float32,
+        "<f8" => NpyType.Float64,
+        _ when descr.Contains('O', StringComparison.Ordinal) => throw new YapoException(
+            YapoErrorKind.Unsupported, $"{what}: it holds Python objects (dtype '{descr}'), which means pickle and is refused; save a plain float array"),
+        _ => throw new YapoException(YapoErrorKind.Unsupported, $"{what}: dtype '{descr}' is not supported, expected <f2, <f4 or <f8"),
+    };
+
+    /// <summary>The part of Python's literal syntax that NumPy writes: one dictionary of strings, booleans and integer tuples.</summary>
+    private sealed class PythonDict(string text, string what)
+    {
+        private int _i;
+
+        public (string Descr, bool Fortran, long[] Shape) Parse()
+        {
+            string? descr = null;
+            bool? fortran = null;
+            long[]? shape = null;
+            Expect('{');
+            while (!Accept('}'))
+            {
+                var key = String();
+                Expect(':');
+                switch (key)
+                {
+                    case "descr" when descr is null && Peek() is '\'' or '"':
+                        descr = String();
+                        break;
+                    case "descr" when descr is null:
+                        throw new YapoException(YapoErrorKind.Unsupported, $"{what}: structured arrays are not supported, expected dtype <f2, <f4 or <f8");
+                    case "fortran_order" when fortran is null:
+                        fortran = Boolean();
+                        break;
+                    case "shape" when shape is null:
+                        shape = Tuple();
+                        break;
+                    default:
+                        throw Bad($"key '{key}' is unknown or there twice");
+                }
+
+                if (!Accept(','))
+                {
+                    Expect('}');
+                    break;
+                }
+            }
+
+            return descr is not null && fortran is { } f && shape is not null ? (descr, f, shape) : throw Bad("descr, fortran_order or shape is missing");
+        }
+
+        private long[] Tuple()
+        {
+            var values = new List<long>();
+            Expect('(');
+            while (!Accept(')'))
+            {
+                Peek();
+                var start = _i;
+                while (_i < text.Length && char.IsAsciiDigit(text[_i]))
+                {
+                    _i++;
+                }
+
+                if (!long.TryParse(text.AsSpan(start, _i - start), NumberStyles.None, CultureInfo.InvariantCulture, out var n) || values.Count == 32)
+                {
+                    throw Bad("the shape is no tuple of integers");
+                }
+
+                values.Add(n);
+                Accept('L'); // Python 2 wrote long integers so
+                if (!Accept(','))
+                {
+                    Expect(')');
+                    break;
+                }
+            }
+
+            return [.. values];
+        }
+
+        private bool Boolean()
+        {
+            Peek();
+            foreach (var (word, value) in new[] { ("True", true), ("False", false) })
+            {
+                if (text.AsSpan(_i).StartsWith(word, StringComparison.Ordinal))
+                {
+                    _i += word.Length;
+                    return value;
+                }
+            }
+
+            throw Bad("fortran_order is neither True nor False");
+        }
+
+        private string String()
+        {
+            var quote = Peek();
+            var end = quote is '\'' or '"' ? text.IndexOf(quote, _i + 1) : -1;
+            if (end < 0)
+            {
+                throw Bad("a quoted string was expected");
+            }
+
+            var value = text[(_i + 1)..end];
+            _i = end + 1;
+            return value;
+        }
+
+        private char Peek()
+        {
+            while (_i < text.Length && char.IsWhiteSpace(text[_i]))
+            {
+                _i++;
+            }
+
+            return _i < text.Length ? text[_i] : '\0';
+        }
+
+        private bool Accept(char c)
+        {
+            if (Peek() != c)
+            {
+                return false;
+            }
+
+            _i++;
+            return true;
+        }
+
+        private void Expect(char c)
+        {
+            if (!Accept(c))
+            {
+                throw Bad($"'{c}' was expected at character {_i}");
+            }
+        }
+
+        private YapoException Bad(string message) => new(YapoErrorKind.Format, $"{what}: the .npy header cannot be read: {message}");
+    }
+}
