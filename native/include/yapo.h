@@ -121,8 +121,9 @@ YAPO_API yapo_status yapo_model_get_info(const yapo_model * model, yapo_model_in
 YAPO_API yapo_status yapo_model_meta(const yapo_model * model, const char * key, char ** out, yapo_error ** err);
 YAPO_API yapo_status yapo_model_description(const yapo_model * model, char ** out, yapo_error ** err);
 
-/* Quantizes src into dst (written beside it and renamed). type: "f32","f16","bf16","q8_0","q4_k_m","q5_k_m","q6_k","q4_0", ...
- * progress as in yapo_model_options, NULL allowed. */
+/* Quantizes src into dst (written beside it and renamed; an existing dst is replaced only on success, and dst may not be src).
+ * type: "f32","f16","bf16","q8_0","q6_k","q5_k_m","q5_k_s","q5_1","q5_0","q4_k_m","q4_k_s","q4_1","q4_0","iq4_nl","iq4_xs","q3_k_l","q3_k_m",
+ * "q3_k_s","q2_k"; what needs an importance matrix is not offered. n_threads 0: all. An already quantized src is refused unless its tensors stay. */
 YAPO_API yapo_status yapo_model_quantize(const char * src, const char * dst, const char * type, int32_t n_threads, yapo_error ** err);
 
 /* ---- tokens and chat templates ------------------------------------------------------------------------------- */
@@ -141,7 +142,11 @@ typedef struct yapo_chat_message {
 } yapo_chat_message;
 
 /* Renders messages with the Jinja template in the GGUF (llama.cpp's engine), or with template_override when given.
- * A template that refuses a role (Gemma refuses "system") is YAPO_ERR_UNSUPPORTED with the template's own message; a model without a template too. */
+ * The result is complete: tokenize it with add_special = 0, parse_special = 1. It begins with exactly one BOS where the
+ * model wants one (add_bos), whether the template writes it or leaves it to the tokenizer.
+ * A template that refuses a role (Gemma refuses "system") is YAPO_ERR_UNSUPPORTED with the template's own message; so is a
+ * model without a template, and a template that passes a bound (1 MiB of source, 5 seconds, 64 MiB of output, nesting);
+ * one that cannot be parsed or executed is YAPO_ERR_FORMAT. Templates that ask for the date get today's. */
 YAPO_API yapo_status yapo_chat_format(const yapo_model * model, const char * template_override, const yapo_chat_message * messages, int64_t n_messages,
                                       int32_t add_generation_prompt, char ** out, yapo_error ** err);
 

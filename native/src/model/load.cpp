@@ -1,4 +1,5 @@
 // Loading a model: our own checks first, then llama.cpp, whose log becomes part of the error.
+#include "model/load.h"
 #include "model/model.h"
 #include "model/runtime.h"
 
@@ -125,6 +126,11 @@ void check_path(const char * path) {
 }
 
 } // namespace
+
+void check_model_file(const char * path) {
+    check_path(path);
+}
+
 } // namespace yapo
 
 extern "C" {
@@ -146,7 +152,7 @@ yapo_status yapo_model_load(const char * path, const yapo_model_options * given,
         }
         const yapo_model_options options = read_options(given);
         start_runtime();
-        check_path(path);
+        check_model_file(path);
 
         load_progress progress{options.progress, options.progress_user};
         std::vector<ggml_backend_dev_t> devices = choose_devices(options);

@@ -1,0 +1,16 @@
+// Vocabulary access shared by the tokenizer, the chat templates and the trainers.
+#pragma once
+
+#include "model/model.h"
+
+#include <string>
+
+namespace yapo {
+
+// The vocabulary, or a failure where the model is NULL or has none.
+const llama_vocab * vocab_of(const yapo_model * model);
+
+// The bytes of a token that is known to exist; special renders control tokens as text.
+std::string token_text(const llama_vocab * vocab, int32_t id, bool special);
+
+} // namespace yapo
