@@ -172,13 +172,19 @@ public sealed unsafe class LlamaModel : IDisposable
     public string FormatChat(IReadOnlyList<ChatMessage> messages, bool addGenerationPrompt = true, string? templateOverride = null)
     {
         ArgumentNullException.ThrowIfNull(messages);
+        return RenderChat(messages, addGenerationPrompt, templateOverride).Text;
+    }
+
+    /// <summary>As <see cref="FormatChat"/>, with the messages as the template accepted them.</summary>
+    internal (IReadOnlyList<ChatMessage> Messages, string Text) RenderChat(IReadOnlyList<ChatMessage> messages, bool addGenerationPrompt, string? templateOverride)
+    {
         try
         {
-            return Render(messages, addGenerationPrompt, templateOverride);
+            return (messages, Render(messages, addGenerationPrompt, templateOverride));
         }
         catch (YapoException e) when (e.Kind == YapoErrorKind.Unsupported && ChatMessage.FoldSystem(messages) is { } folded)
         {
-            return Render(folded, addGenerationPrompt, templateOverride);
+            return (folded, Render(folded, addGenerationPrompt, templateOverride));
         }
     }
 
