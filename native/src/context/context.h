@@ -1,0 +1,44 @@
+// The context handle: a llama.cpp context, the batch it evaluated last, and what is attached to its residual stream.
+#pragma once
+
+#include "abi/guard.h"
+#include "steering/hook.h"
+
+#include "llama.h"
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+struct yapo_context : yapo::counted {
+    std::shared_ptr<llama_model> model; // outlives `handle`, whatever the caller frees first
+    std::string                  path;  // of the model, for messages
+    std::atomic<bool>            cancelled{false};
+    yapo::steering               steering; // llama.cpp holds its address: freed after `handle`
+    std::unique_ptr<llama_context, void (*)(llama_context *)> handle{nullptr, llama_free};
+
+    int32_t n_vocab   = 0;
+    int32_t n_seq_max = 0;
+
+    std::vector<uint8_t> outputs; // of the last successful decode, one flag per batch row; empty after a failed one
+    int64_t n_graphs_computed = 0;
+};
+
+namespace yapo {
+
+// Fails unless context is given; the name of the calling function goes into the message.
+inline yapo_context & require(yapo_context * context, const char * function) {
+    if (!context) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "%s: context is NULL", function);
+    }
+    return *context;
+}
+inline const yapo_context & require(const yapo_context * context, const char * function) {
+    return require(const_cast<yapo_context *>(context), function);
+}
+
+// The logits of a batch row of the last decode, [V]; fails where the row has none.
+const float * output_row(const yapo_context & context, int32_t row);
+
+} // namespace yapo

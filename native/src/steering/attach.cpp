@@ -1,0 +1,105 @@
+// yapo_context_set_vectors, yapo_context_set_capture, yapo_context_captured.
+#include "context/context.h"
+#include "model/runtime.h"
+
+#include <limits>
+#include <vector>
+
+namespace yapo {
+namespace {
+
+// Puts vectors and captures in place, or leaves everything as it was.
+void replace(yapo_context & c, std::shared_ptr<const vector_set> vectors, std::shared_ptr<capture_set> captures) {
+    std::swap(c.steering.vectors, vectors);
+    std::swap(c.steering.captures, captures);
+    c.steering.d_model = llama_model_n_embd(c.model.get());
+    try {
+        log_capture log;
+        apply_hook(c.handle.get(), c.steering);
+    } catch (...) {
+        std::swap(c.steering.vectors, vectors);
+        std::swap(c.steering.captures, captures);
+        apply_hook(c.handle.get(), c.steering); // it fitted before
+        throw;
+    }
+}
+
+// One buffer per slot, in the memory of the layer's device.
+std::shared_ptr<capture_set> make_captures(yapo_context & c, const int32_t * layers, const int32_t * sites, int32_t n) {
+    const int32_t n_layer = llama_model_n_layer(c.model.get());
+    if (n < 0 || n > 4 * n_layer || (n > 0 && (!layers || !sites))) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "yapo_context_set_capture: n is %d, expected 0 to %d with layers and sites given", n, 4 * n_layer);
+    }
+    if (n == 0) {
+        return nullptr;
+    }
+    auto set = std::make_shared<capture_set>();
+    for (int32_t i = 0; i < n; ++i) {
+        if (layers[i] < 0 || layers[i] >= n_layer) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "layers[%d] is %d, the model has blocks 0 to %d", i, layers[i], n_layer - 1);
+        }
+        if (sites[i] != YAPO_CAPTURE_BEFORE && sites[i] != YAPO_CAPTURE_AFTER) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "sites[%d] is %d, expected 0 (before steering) or 1 (after)", i, sites[i]);
+        }
+        capture_slot slot{layers[i], sites[i]};
+        set->contexts.emplace_back(ggml_init({ggml_tensor_overhead() * 2, nullptr, true}));
+        slot.rows = ggml_new_tensor_2d(set->contexts.back().get(), GGML_TYPE_F32, llama_model_n_embd(c.model.get()), llama_n_batch(c.handle.get()));
+        set->buffers.emplace_back(ggml_backend_alloc_ctx_tensors_from_buft(set->contexts.back().get(), llama_model_layer_buft(c.model.get(), slot.layer)));
+        if (!set->buffers.back()) {
+            fail(YAPO_ERR_OUT_OF_MEMORY, "no room for %zu bytes of captured residuals of layer %d; a smaller n_batch needs less", ggml_nbytes(slot.rows), slot.layer);
+        }
+        set->slots.push_back(slot);
+    }
+    return set;
+}
+
+} // namespace
+} // namespace yapo
+
+extern "C" {
+
+yapo_status yapo_context_set_vectors(yapo_context * context, const yapo_vector_desc * vectors, int32_t n, yapo_error ** err) {
+    using namespace yapo;
+    return guard(err, [&] {
+        yapo_context & c = require(context, "yapo_context_set_vectors");
+        auto set = upload_vectors(*c.model, vectors, n);
+        replace(c, n > 0 ? set : nullptr, c.steering.captures);
+    });
+}
+
+yapo_status yapo_context_set_capture(yapo_context * context, const int32_t * layers, const int32_t * sites, int32_t n, yapo_error ** err) {
+    using namespace yapo;
+    return guard(err, [&] {
+        yapo_context & c = require(context, "yapo_context_set_capture");
+        replace(c, c.steering.vectors, make_captures(c, layers, sites, n));
+    });
+}
+
+yapo_status yapo_context_captured(const yapo_context * context, int32_t slot, float * out, int64_t capacity, yapo_error ** err) {
+    using namespace yapo;
+    return guard(err, [&] {
+        const yapo_context & c = require(context, "yapo_context_captured");
+        const int32_t n = c.steering.captures ? int32_t(c.steering.captures->slots.size()) : 0;
+        if (slot < 0 || slot >= n) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "slot is %d, but %d captures are set (yapo_context_set_capture)", slot, n);
+        }
+        const capture_slot & s = c.steering.captures->slots[slot];
+        if (s.written.empty()) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "nothing is captured: no decode has succeeded since yapo_context_set_capture");
+        }
+        const int64_t d = s.rows->ne[0];
+        const int64_t t = int64_t(s.written.size());
+        if (!out || capacity < t * d) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "yapo_context_captured: room for %lld floats, expected at least %lld (%lld tokens of %lld)",
+                 (long long) capacity, (long long) (t * d), (long long) t, (long long) d);
+        }
+        ggml_backend_tensor_get(s.rows, out, 0, size_t(t * d) * sizeof(float));
+        for (int64_t row = 0; row < t; ++row) {
+            if (!s.written[row]) {
+                std::fill(out + row * d, out + (row + 1) * d, std::numeric_limits<float>::quiet_NaN());
+            }
+        }
+    });
+}
+
+} // extern "C"

@@ -1,0 +1,213 @@
+#include "steering/hook.h"
+
+#include "abi/guard.h"
+#include "steering/kernel.h"
+
+#include "llama-batch.h"
+
+namespace yapo {
+
+void steering::begin_batch(const yapo_batch & batch, const std::vector<int32_t> & sequence) {
+    rows.clear();
+    strengths = batch.strengths;
+    n_tokens  = batch.n_tokens;
+    if (columns() == 0 && !captures) {
+        return;
+    }
+    for (int32_t i = 0; i < batch.n_tokens; ++i) {
+        rows[uint64_t(uint32_t(sequence[i])) << 32 | uint32_t(batch.positions[i])] = i;
+    }
+    if (captures) {
+        for (capture_slot & slot : captures->slots) {
+            slot.written.assign(batch.n_tokens, 0);
+        }
+    }
+}
+
+void steering::end_batch(bool ok) {
+    rows.clear();
+    strengths = nullptr;
+    if (!ok && captures) {
+        for (capture_slot & slot : captures->slots) {
+            slot.written.clear();
+        }
+    }
+}
+
+int32_t steering::row_of(int32_t sequence, int32_t position) const {
+    const auto found = rows.find(uint64_t(uint32_t(sequence)) << 32 | uint32_t(position));
+    return found == rows.end() ? -1 : found->second;
+}
+
+namespace {
+
+// The inputs of one graph. Two kinds of rows: every token of the ubatch, or (in the last block) its outputs only.
+struct graph_inputs : llama_layer_hook_graph {
+    explicit graph_inputs(steering & state) : state(state) {}
+
+    struct kind {
+        ggml_tensor * strengths = nullptr; // F32 [T, columns]
+        ggml_tensor * batch_row = nullptr; // I64 [T]: where captures go
+        std::vector<size_t> slots;         // captures with these rows
+    };
+    steering & state;
+    kind       all, outputs;
+
+    ggml_tensor * strengths_for(ggml_context * ctx, kind & k, int64_t t) {
+        if (!k.strengths) {
+            k.strengths = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, t, state.columns());
+            ggml_set_input(k.strengths);
+            ggml_set_name(k.strengths, "yapo_strengths");
+        }
+        return k.strengths;
+    }
+
+    ggml_tensor * batch_row_for(ggml_context * ctx, kind & k, int64_t t) {
+        if (!k.batch_row) {
+            k.batch_row = ggml_new_tensor_1d(ctx, GGML_TYPE_I64, t);
+            ggml_set_input(k.batch_row);
+            ggml_set_name(k.batch_row, "yapo_batch_row");
+        }
+        return k.batch_row;
+    }
+
+    void set_input(const llama_ubatch & ubatch) override {
+        fill(all, ubatch, false);
+        fill(outputs, ubatch, true);
+    }
+
+    void fill(kind & k, const llama_ubatch & ubatch, bool only_outputs) {
+        if (!k.strengths && !k.batch_row) {
+            return;
+        }
+        const int64_t columns = state.columns();
+        const int64_t t       = k.strengths ? k.strengths->ne[0] : k.batch_row->ne[0];
+        std::vector<float>   strengths(k.strengths ? t * columns : 0, 0.0f);
+        std::vector<int64_t> batch_row(t, 0);
+        int64_t j = 0;
+        for (uint32_t i = 0; i < ubatch.n_tokens && j < t; ++i) {
+            if (only_outputs && !ubatch.output[i]) {
+                continue;
+            }
+            const int32_t row = state.row_of(ubatch.seq_id[i][0], ubatch.pos[i]);
+            if (row >= 0) {
+                batch_row[j] = row;
+                for (int64_t c = 0; k.strengths && c < columns; ++c) {
+                    strengths[c * t + j] = state.strengths_of(row)[c];
+                }
+                for (size_t slot : k.slots) {
+                    state.captures->slots[slot].written[row] = 1;
+                }
+            }
+            ++j;
+        }
+        if (k.strengths) {
+            ggml_backend_tensor_set(k.strengths, strengths.data(), 0, strengths.size() * sizeof(float));
+        }
+        if (k.batch_row) {
+            ggml_backend_tensor_set(k.batch_row, batch_row.data(), 0, batch_row.size() * sizeof(int64_t));
+        }
+    }
+};
+
+// Copies h into the slots of this layer and site.
+void build_captures(const llama_layer_hook_call & call, steering & state, graph_inputs & inputs, graph_inputs::kind & kind, ggml_tensor * h, int32_t site) {
+    if (!state.captures) {
+        return;
+    }
+    for (size_t i = 0; i < state.captures->slots.size(); ++i) {
+        const capture_slot & slot = state.captures->slots[i];
+        if (slot.layer == call.il && slot.site == site) {
+            ggml_tensor * ids = inputs.batch_row_for(call.ctx, kind, h->ne[1]);
+            ggml_build_forward_expand(call.gf, ggml_set_rows(call.ctx, slot.rows, h, ids));
+            kind.slots.push_back(i);
+        }
+    }
+}
+
+bool wants(const steering & state, int32_t layer) {
+    if (state.vectors && state.vectors->layers.count(layer)) {
+        return true;
+    }
+    if (state.captures) {
+        for (const capture_slot & slot : state.captures->slots) {
+            if (slot.layer == layer) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+// Runs inside llama.cpp while it builds a graph: no exception may leave it, problems are noted instead.
+ggml_tensor * on_layer(const llama_layer_hook_call & call, ggml_tensor * h, void * user) {
+    steering & state = *static_cast<steering *>(user);
+    if (!wants(state, call.il)) {
+        return h;
+    }
+    const bool per_token  = h->ne[1] == call.n_tokens;
+    const bool per_output = h->ne[1] == call.n_outputs;
+    if (h->type != GGML_TYPE_F32 || h->ne[0] != state.d_model || h->ne[2] != 1 || h->ne[3] != 1 || !(per_token || per_output) || !ggml_is_contiguous(h)) {
+        char shape[160];
+        snprintf(shape, sizeof shape, "%s [%lld, %lld, %lld, %lld] for %lld tokens, expected f32 [%lld, tokens]", ggml_type_name(h->type), (long long) h->ne[0],
+                 (long long) h->ne[1], (long long) h->ne[2], (long long) h->ne[3], (long long) call.n_tokens, (long long) state.d_model);
+        state.problems[call.il] = shape;
+        return h;
+    }
+    state.reached[call.il] = true;
+    if (h->ne[1] == 0) { // an ubatch without outputs, in the last block
+        return h;
+    }
+    if (!call.graph) {
+        call.graph = std::make_unique<graph_inputs>(state);
+    }
+    graph_inputs &       inputs = static_cast<graph_inputs &>(*call.graph);
+    graph_inputs::kind & kind   = per_token ? inputs.all : inputs.outputs;
+
+    build_captures(call, state, inputs, kind, h, YAPO_CAPTURE_BEFORE);
+    if (state.vectors) {
+        const auto layer = state.vectors->layers.find(call.il);
+        if (layer != state.vectors->layers.end()) {
+            h = build_steering(call.ctx, layer->second, h, inputs.strengths_for(call.ctx, kind, h->ne[1]));
+        }
+    }
+    build_captures(call, state, inputs, kind, h, YAPO_CAPTURE_AFTER);
+    return h;
+}
+
+} // namespace
+
+void apply_hook(llama_context * context, steering & state) {
+    state.reached.clear();
+    state.problems.clear();
+    uint32_t n_nodes = 0;
+    std::vector<int32_t> layers;
+    if (state.vectors) {
+        for (const auto & [layer, vectors] : state.vectors->layers) {
+            n_nodes += steering_nodes(vectors);
+            layers.push_back(layer);
+        }
+    }
+    if (state.captures) {
+        for (const capture_slot & slot : state.captures->slots) {
+            n_nodes += 2;
+            layers.push_back(slot.layer);
+        }
+    }
+    const bool any = !layers.empty();
+    n_nodes += any ? 64 : 0; // the inputs, and their copies to other devices
+    if (!llama_set_layer_hook(context, any ? on_layer : nullptr, any ? &state : nullptr, n_nodes)) {
+        fail(YAPO_ERR_OUT_OF_MEMORY, "llama.cpp could not allocate the compute buffers for the attached vectors and captures");
+    }
+    for (int32_t layer : layers) {
+        const auto problem = state.problems.find(layer);
+        if (problem != state.problems.end()) {
+            fail(YAPO_ERR_UNSUPPORTED, "layer %d of this architecture cannot be steered or captured: its residual stream is %s", layer, problem->second.c_str());
+        }
+        if (!state.reached.count(layer)) {
+            fail(YAPO_ERR_UNSUPPORTED, "layer %d of this architecture cannot be steered or captured: llama.cpp's graph for it never offers the residual stream after the block", layer);
+        }
+    }
+}
+
+} // namespace yapo

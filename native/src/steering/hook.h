@@ -1,0 +1,60 @@
+// What a context attaches to the residual stream: steering vectors and captures, through the per-layer hook of our patch
+// (native/patches/0001-layer-callback.patch). The hook only adds nodes while llama.cpp builds a graph.
+#pragma once
+
+#include "steering/vectors.h"
+
+#include "llama-ext.h"
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace yapo {
+
+// Residuals of one layer for every row of a batch, kept on the layer's device: the graph writes its rows there.
+struct capture_slot {
+    int32_t              layer;
+    int32_t              site;
+    ggml_tensor *        rows = nullptr; // F32 [D, n_batch]
+    std::vector<uint8_t> written;        // rows of the last decode that were computed
+};
+
+struct capture_set {
+    std::vector<capture_slot>            slots;
+    std::vector<ggml_context_ptr>        contexts;
+    std::vector<ggml_backend_buffer_ptr> buffers;
+};
+
+struct steering {
+    std::shared_ptr<const vector_set> vectors;  // empty: none
+    std::shared_ptr<capture_set>      captures; // empty: none
+    int64_t                           d_model = 0;
+
+    int32_t columns() const { return vectors ? vectors->columns : 0; }
+
+    // Around every llama_decode. The batch must live until end_batch.
+    void begin_batch(const yapo_batch & batch, const std::vector<int32_t> & sequence);
+    void end_batch(bool ok);
+
+    // The row of the current batch that holds a position of a sequence; -1: none.
+    int32_t row_of(int32_t sequence, int32_t position) const;
+    const float * strengths_of(int32_t row) const { return strengths + int64_t(row) * columns(); }
+
+    // Found out while llama.cpp builds graphs: the layers whose hook was called with a shape that can be steered, and what was
+    // wrong at the others.
+    std::map<int32_t, bool>        reached;
+    std::map<int32_t, std::string> problems;
+
+private:
+    std::unordered_map<uint64_t, int32_t> rows;
+    const float * strengths = nullptr;
+    int32_t       n_tokens  = 0;
+};
+
+// Makes llama.cpp build graphs for the vectors and captures in `state` (none: graphs without the hook). Fails where a layer
+// cannot be reached; the caller restores the old state and calls it again.
+void apply_hook(llama_context * context, steering & state);
+
+} // namespace yapo

@@ -1,0 +1,51 @@
+// The steering vectors of a context: checked, grouped by layer, and resident on the device of each layer.
+#pragma once
+
+#include "yapo.h"
+
+#include "ggml-backend.h"
+#include "ggml-cpp.h"
+#include "ggml.h"
+#include "llama.h"
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+namespace yapo {
+
+// One column of yapo_batch.strengths and the entries it scales.
+struct weighted_value {
+    int32_t       column;
+    ggml_tensor * value; // F32 [D] dense, [K] sparse
+};
+
+// Sparse vectors of one layer that act jointly, on the union of their supports. K is padded to a multiple of 32 with features
+// that never fire (zero rows, threshold +inf): ggml sizes quantized rows by whole blocks.
+struct sparse_group {
+    std::vector<weighted_value> values;
+    ggml_tensor * enc       = nullptr; // F32 [D, K]: with fewer bits, one massive residual entry flips gates (see kernel.h)
+    ggml_tensor * enc_bias  = nullptr; // F32 [K]
+    ggml_tensor * threshold = nullptr; // F32 [K]
+    ggml_tensor * dec       = nullptr; // [K, D], any row type: transposed, so that the product with c is along K
+};
+
+struct layer_vectors {
+    std::vector<weighted_value> dense;
+    std::vector<sparse_group>   sparse;
+};
+
+struct vector_set {
+    int32_t                          columns = 0; // vectors as given, in the order of yapo_batch.strengths
+    std::map<int32_t, layer_vectors> layers;
+    int64_t                          bytes = 0;
+
+    std::vector<ggml_context_ptr>        contexts;
+    std::vector<ggml_backend_buffer_ptr> buffers;
+};
+
+// Checks n descriptors against the model and uploads them. Fails (guard.h) without side effects.
+std::shared_ptr<const vector_set> upload_vectors(const llama_model & model, const yapo_vector_desc * descs, int32_t n);
+
+} // namespace yapo
