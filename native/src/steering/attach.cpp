@@ -41,7 +41,9 @@ std::shared_ptr<capture_set> make_captures(yapo_context & c, const int32_t * lay
         if (sites[i] != YAPO_CAPTURE_BEFORE && sites[i] != YAPO_CAPTURE_AFTER) {
             fail(YAPO_ERR_INVALID_ARGUMENT, "sites[%d] is %d, expected 0 (before steering) or 1 (after)", i, sites[i]);
         }
-        capture_slot slot{layers[i], sites[i]};
+        capture_slot slot;
+        slot.layer = layers[i];
+        slot.site  = sites[i];
         set->contexts.emplace_back(ggml_init({ggml_tensor_overhead() * 2, nullptr, true}));
         slot.rows = ggml_new_tensor_2d(set->contexts.back().get(), GGML_TYPE_F32, llama_model_n_embd(c.model.get()), llama_n_batch(c.handle.get()));
         set->buffers.emplace_back(ggml_backend_alloc_ctx_tensors_from_buft(set->contexts.back().get(), llama_model_layer_buft(c.model.get(), slot.layer)));

@@ -15,8 +15,8 @@ namespace yapo {
 
 // Residuals of one layer for every row of a batch, kept on the layer's device: the graph writes its rows there.
 struct capture_slot {
-    int32_t              layer;
-    int32_t              site;
+    int32_t              layer = 0;
+    int32_t              site  = YAPO_CAPTURE_BEFORE;
     ggml_tensor *        rows = nullptr; // F32 [D, n_batch]
     std::vector<uint8_t> written;        // rows of the last decode that were computed
 };

@@ -31,7 +31,7 @@ ggml_tensor * decode(ggml_context * ctx, ggml_tensor * dec, ggml_tensor * c) {
 
 ggml_tensor * sparse_delta(ggml_context * ctx, const sparse_group & g, ggml_tensor * h, ggml_tensor * strengths) {
     ggml_tensor * pre = ggml_mul_mat(ctx, g.enc, h);
-    ggml_mul_mat_set_prec(pre, GGML_PREC_F32);
+    ggml_prec_set_acc(pre, GGML_PREC_F32);
     pre = ggml_add(ctx, pre, g.enc_bias);
     ggml_tensor * open = ggml_step(ctx, ggml_sub(ctx, pre, g.threshold));
     ggml_tensor * z    = ggml_mul(ctx, ggml_relu(ctx, pre), open);
