@@ -117,8 +117,14 @@ YAPO_API yapo_status yapo_sae_evaluate(yapo_sae_trainer * trainer, const float *
 YAPO_API yapo_status yapo_sae_resample(yapo_sae_trainer * trainer, const int32_t * latents, const float * rows, int64_t n, yapo_error ** err);
 /* Per-row squared reconstruction error [N]. */
 YAPO_API yapo_status yapo_sae_row_errors(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, float * errors, yapo_error ** err);
+/* Loss and gradient without a step. Each output may be NULL: enc, dec [F, D] (dec without its component along the row), enc_bias, log_threshold
+ * [F] (straight-through, with respect to log theta), dec_bias [D]. n_rows % micro_batch == 0. */
+YAPO_API yapo_status yapo_sae_gradient(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, float sparsity, yapo_sae_step * out,
+                                       float * enc, float * enc_bias, float * log_threshold, float * dec, float * dec_bias, yapo_error ** err);
 /* Copies the weights out: enc [F, D], enc_bias [F], threshold [F], dec [F, D], dec_bias [D], in yapo.h's convention (decoder bias not subtracted first: folded). */
 YAPO_API yapo_status yapo_sae_weights(yapo_sae_trainer * trainer, float * enc, float * enc_bias, float * threshold, float * dec, float * dec_bias, yapo_error ** err);
+/* The reverse, to go on from an existing SAE: decoder rows are scaled to unit length (function unchanged), moments and step count cleared. */
+YAPO_API yapo_status yapo_sae_set_weights(yapo_sae_trainer * trainer, const float * enc, const float * enc_bias, const float * threshold, const float * dec, const float * dec_bias, yapo_error ** err);
 YAPO_API yapo_status yapo_sae_save_state(yapo_sae_trainer * trainer, const char * path, yapo_error ** err);
 YAPO_API yapo_status yapo_sae_load_state(yapo_sae_trainer * trainer, const char * path, yapo_error ** err);
 

@@ -55,9 +55,19 @@ internal static unsafe partial class NativeMethods
     [LibraryImport(Library)]
     internal static partial yapo_status yapo_sae_row_errors(SaeTrainerHandle trainer, ReadOnlySpan<float> rows, long n_rows, Span<float> errors, out nint err);
 
+    /// <summary>Empty outputs are not computed into.</summary>
+    [LibraryImport(Library)]
+    internal static partial yapo_status yapo_sae_gradient(
+        SaeTrainerHandle trainer, ReadOnlySpan<float> rows, long n_rows, float sparsity, ref yapo_sae_step step,
+        Span<float> enc, Span<float> enc_bias, Span<float> log_threshold, Span<float> dec, Span<float> dec_bias, out nint err);
+
     [LibraryImport(Library)]
     internal static partial yapo_status yapo_sae_weights(
         SaeTrainerHandle trainer, Span<float> enc, Span<float> enc_bias, Span<float> threshold, Span<float> dec, Span<float> dec_bias, out nint err);
+
+    [LibraryImport(Library)]
+    internal static partial yapo_status yapo_sae_set_weights(
+        SaeTrainerHandle trainer, ReadOnlySpan<float> enc, ReadOnlySpan<float> enc_bias, ReadOnlySpan<float> threshold, ReadOnlySpan<float> dec, ReadOnlySpan<float> dec_bias, out nint err);
 
     [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial yapo_status yapo_sae_save_state(SaeTrainerHandle trainer, string path, out nint err);

@@ -1,0 +1,308 @@
+// yapo_sae_* of yapo_train.h.
+#include "sae.h"
+#include "vector_math.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+
+using namespace yapo;
+using namespace yapo::sae;
+
+namespace {
+
+long long ll(int64_t x) { return static_cast<long long>(x); }
+
+// A generator of our own: the standard library's distributions differ between platforms.
+struct splitmix {
+    uint64_t state;
+    uint64_t next() {
+        uint64_t z = (state += 0x9e3779b97f4a7c15ULL);
+        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+        z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+        return z ^ (z >> 31);
+    }
+    double uniform() { return static_cast<double>(next() >> 11) * 0x1.0p-53; }
+    double gaussian() { return std::sqrt(-2.0 * std::log(1.0 - uniform())) * std::cos(6.283185307179586 * uniform()); }
+};
+
+void unit(float * row, int64_t d) {
+    const float length = std::sqrt(dot(row, row, d));
+    if (length > 0) {
+        for (int64_t i = 0; i < d; ++i) {
+            row[i] /= length;
+        }
+    }
+}
+
+template <typename T>
+T & require(T * p, const char * name) {
+    if (!p) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "%s is NULL", name);
+    }
+    return *p;
+}
+
+void require_rows(const float * rows, int64_t n) {
+    require(rows, "rows");
+    if (n < 1) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "n_rows is %lld; expected at least 1", ll(n));
+    }
+}
+
+void require_whole_batches(const trainer & t, int64_t n) {
+    if (n % t.micro_batch != 0) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "%lld rows are not a multiple of the micro-batch %d", ll(n), t.micro_batch);
+    }
+}
+
+void write_step(yapo_sae_step * out, yapo_sae_step step) {
+    const uint32_t size = require(out, "out").struct_size;
+    if (size < sizeof step) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "yapo_sae_step.struct_size is %u; expected at least %zu", size, sizeof step);
+    }
+    step.struct_size = size;
+    memcpy(out, &step, sizeof step);
+}
+
+} // namespace
+
+extern "C" {
+
+void yapo_sae_default_options(yapo_sae_options * options) {
+    if (!options) {
+        return;
+    }
+    *options = {};
+    options->struct_size   = sizeof *options;
+    options->n_workers     = 1;
+    options->micro_batch   = 64;
+    options->beta1         = 0.9f;
+    options->beta2         = 0.999f;
+    options->epsilon       = 1e-8f;
+    options->bandwidth     = 0.1f;
+    options->gradient_clip = 1.0f;
+}
+
+yapo_status yapo_sae_create(const yapo_sae_options * options, const float * mean, float initial_threshold, yapo_sae_trainer ** out, yapo_error ** err) {
+    return guard(err, [&] {
+        const auto & o = require(options, "options");
+        require(mean, "mean");
+        require(out, "out");
+        if (o.struct_size < sizeof(yapo_sae_options)) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "yapo_sae_options.struct_size is %u; expected at least %zu", o.struct_size, sizeof(yapo_sae_options));
+        }
+        if (o.d_model < 1 || o.f < 1 || o.f > INT32_MAX || o.d_model > (int64_t{1} << 40) / o.f) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "an SAE of %lld latents of width %lld cannot be made", ll(o.f), ll(o.d_model));
+        }
+        if (o.n_workers < 1 || o.n_workers > 1024 || o.micro_batch < 1 || o.micro_batch > (1 << 20)) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "n_workers %d must be 1 to 1024 and micro_batch %d at least 1", o.n_workers, o.micro_batch);
+        }
+        if (!(o.beta1 >= 0 && o.beta1 < 1) || !(o.beta2 >= 0 && o.beta2 < 1) || !(o.epsilon > 0) || !(o.bandwidth > 0) || !(o.gradient_clip >= 0)) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "beta1 %g and beta2 %g must be in [0, 1), epsilon %g and bandwidth %g above 0, gradient_clip %g at least 0", o.beta1, o.beta2,
+                 o.epsilon, o.bandwidth, o.gradient_clip);
+        }
+        if (!(initial_threshold > 0) || !std::isfinite(initial_threshold)) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "initial threshold %g must be positive and finite", initial_threshold);
+        }
+        auto handle = std::make_unique<yapo_sae_trainer>();
+        trainer & t = handle->t;
+        t.d = o.d_model;
+        t.f = o.f;
+        t.n_workers = o.n_workers;
+        t.micro_batch = o.micro_batch;
+        t.beta1 = o.beta1;
+        t.beta2 = o.beta2;
+        t.epsilon = o.epsilon;
+        t.bandwidth = o.bandwidth;
+        t.clip = o.gradient_clip;
+        t.initial_theta = initial_threshold;
+        t.mean.assign(mean, mean + t.d);
+        for (auto * p : {&t.value, &t.gradient, &t.moment1, &t.moment2}) {
+            p->resize(t.f, t.d);
+        }
+        splitmix random{o.seed};
+        for (auto & x : t.value.dec) {
+            x = static_cast<float>(random.gaussian());
+        }
+        for (int64_t j = 0; j < t.f; ++j) {
+            unit(t.value.dec.data() + j * t.d, t.d);
+        }
+        t.value.enc = t.value.dec;
+        std::fill(t.value.log_theta.begin(), t.value.log_theta.end(), std::log(initial_threshold));
+        *out = handle.release();
+    });
+}
+
+void yapo_sae_free(yapo_sae_trainer * trainer) { delete trainer; }
+
+yapo_status yapo_sae_train_step(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, float learning_rate, float sparsity, yapo_sae_step * out, yapo_error ** err) {
+    return guard(err, [&] {
+        auto & t = require(trainer, "trainer").t;
+        require_rows(rows, n_rows);
+        require_whole_batches(t, n_rows);
+        if (!(learning_rate >= 0) || !std::isfinite(learning_rate) || !(sparsity >= 0) || !std::isfinite(sparsity)) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "learning rate %g and sparsity %g must be finite and at least 0", learning_rate, sparsity);
+        }
+        codes c;
+        t.forward(rows, n_rows, true, c);
+        t.backward(c, n_rows, sparsity);
+        t.update(learning_rate);
+        write_step(out, t.report(c, n_rows, sparsity));
+    });
+}
+
+yapo_status yapo_sae_gradient(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, float sparsity, yapo_sae_step * out, float * enc, float * enc_bias, float * log_threshold,
+                              float * dec, float * dec_bias, yapo_error ** err) {
+    return guard(err, [&] {
+        auto & t = require(trainer, "trainer").t;
+        require_rows(rows, n_rows);
+        require_whole_batches(t, n_rows);
+        codes c;
+        t.forward(rows, n_rows, true, c);
+        t.backward(c, n_rows, sparsity);
+        write_step(out, t.report(c, n_rows, sparsity));
+        const std::pair<float *, const std::vector<float> *> groups[] = {{enc, &t.gradient.enc}, {enc_bias, &t.gradient.enc_bias}, {log_threshold, &t.gradient.log_theta},
+                                                                         {dec, &t.gradient.dec}, {dec_bias, &t.gradient.dec_bias}};
+        for (const auto & [target, source] : groups) {
+            if (target) {
+                std::copy(source->begin(), source->end(), target);
+            }
+        }
+    });
+}
+
+yapo_status yapo_sae_evaluate(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, yapo_sae_step * out, int64_t * fired, yapo_error ** err) {
+    return guard(err, [&] {
+        const auto & t = require(trainer, "trainer").t;
+        require_rows(rows, n_rows);
+        codes c;
+        t.forward(rows, n_rows, false, c);
+        write_step(out, t.report(c, n_rows, 0.0f));
+        if (fired) {
+            std::fill(fired, fired + t.f, 0);
+            for (const auto & list : c.blocks) {
+                for (const auto & entry : list) {
+                    ++fired[entry.latent];
+                }
+            }
+        }
+    });
+}
+
+yapo_status yapo_sae_resample(yapo_sae_trainer * trainer, const int32_t * latents, const float * rows, int64_t n, yapo_error ** err) {
+    return guard(err, [&] {
+        auto & t = require(trainer, "trainer").t;
+        if (n == 0) {
+            return;
+        }
+        require(latents, "latents");
+        require_rows(rows, n);
+        for (int64_t k = 0; k < n; ++k) {
+            if (latents[k] < 0 || latents[k] >= t.f) {
+                fail(YAPO_ERR_INVALID_ARGUMENT, "latent %d is out of range: the SAE has %lld", latents[k], ll(t.f));
+            }
+        }
+        codes c;
+        t.forward(rows, n, false, c);
+        for (int64_t k = 0; k < n; ++k) {
+            const int64_t j   = latents[k];
+            const float * e   = c.error.data() + k * t.d;
+            float *       dec = t.value.dec.data() + j * t.d;
+            float *       enc = t.value.enc.data() + j * t.d;
+            for (int64_t i = 0; i < t.d; ++i) {
+                dec[i] = -e[i]; // what is missing from the reconstruction
+            }
+            unit(dec, t.d);
+            std::copy(dec, dec + t.d, enc);
+            const float projection = dot(enc, c.centred.data() + k * t.d, t.d);
+            t.value.enc_bias[j]  = 0.0f;
+            t.value.log_theta[j] = std::log(std::max(t.initial_theta, 0.5f * projection));
+            for (auto * m : {&t.moment1, &t.moment2}) {
+                std::fill_n(m->enc.begin() + j * t.d, t.d, 0.0f);
+                std::fill_n(m->dec.begin() + j * t.d, t.d, 0.0f);
+                m->enc_bias[j]  = 0.0f;
+                m->log_theta[j] = 0.0f;
+            }
+        }
+    });
+}
+
+yapo_status yapo_sae_row_errors(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, float * errors, yapo_error ** err) {
+    return guard(err, [&] {
+        const auto & t = require(trainer, "trainer").t;
+        require_rows(rows, n_rows);
+        require(errors, "errors");
+        codes c;
+        t.forward(rows, n_rows, false, c);
+        std::copy(c.row_error.begin(), c.row_error.end(), errors);
+    });
+}
+
+yapo_status yapo_sae_weights(yapo_sae_trainer * trainer, float * enc, float * enc_bias, float * threshold, float * dec, float * dec_bias, yapo_error ** err) {
+    return guard(err, [&] {
+        const auto & t = require(trainer, "trainer").t;
+        std::copy(t.value.enc.begin(), t.value.enc.end(), &require(enc, "enc"));
+        std::copy(t.value.dec.begin(), t.value.dec.end(), &require(dec, "dec"));
+        require(enc_bias, "enc_bias");
+        require(threshold, "threshold");
+        require(dec_bias, "dec_bias");
+        for (int64_t j = 0; j < t.f; ++j) {
+            double shift = 0;
+            for (int64_t i = 0; i < t.d; ++i) {
+                shift += static_cast<double>(t.value.enc[j * t.d + i]) * t.mean[i];
+            }
+            enc_bias[j]  = static_cast<float>(t.value.enc_bias[j] - shift);
+            threshold[j] = std::exp(t.value.log_theta[j]);
+        }
+        for (int64_t i = 0; i < t.d; ++i) {
+            dec_bias[i] = t.value.dec_bias[i] + t.mean[i];
+        }
+    });
+}
+
+yapo_status yapo_sae_set_weights(yapo_sae_trainer * trainer, const float * enc, const float * enc_bias, const float * threshold, const float * dec, const float * dec_bias, yapo_error ** err) {
+    return guard(err, [&] {
+        auto & t = require(trainer, "trainer").t;
+        require(enc, "enc");
+        require(enc_bias, "enc_bias");
+        require(threshold, "threshold");
+        require(dec, "dec");
+        require(dec_bias, "dec_bias");
+        parameters p;
+        p.resize(t.f, t.d);
+        for (int64_t j = 0; j < t.f; ++j) {
+            const float length = std::sqrt(dot(dec + j * t.d, dec + j * t.d, t.d));
+            if (!(length > 0) || !std::isfinite(length) || !(threshold[j] >= 0) || !std::isfinite(threshold[j])) {
+                fail(YAPO_ERR_INVALID_ARGUMENT, "latent %lld: a decoder row of length %g and a threshold of %g cannot be trained (expected a positive length, a threshold of at least 0)",
+                     ll(j), length, threshold[j]);
+            }
+            double shift = 0;
+            for (int64_t i = 0; i < t.d; ++i) {
+                p.dec[j * t.d + i] = dec[j * t.d + i] / length;
+                p.enc[j * t.d + i] = enc[j * t.d + i] * length;
+                shift += static_cast<double>(p.enc[j * t.d + i]) * t.mean[i];
+            }
+            p.enc_bias[j]  = static_cast<float>(static_cast<double>(enc_bias[j]) * length + shift);
+            p.log_theta[j] = std::log(std::max(threshold[j] * length, 1e-12f)); // a plain ReLU has a threshold of 0
+        }
+        for (int64_t i = 0; i < t.d; ++i) {
+            p.dec_bias[i] = dec_bias[i] - t.mean[i];
+        }
+        t.value = std::move(p);
+        t.moment1.resize(t.f, t.d);
+        t.moment2.resize(t.f, t.d);
+        t.steps = 0;
+    });
+}
+
+yapo_status yapo_sae_save_state(yapo_sae_trainer * trainer, const char * path, yapo_error ** err) {
+    return guard(err, [&] { save_state(require(trainer, "trainer").t, &require(path, "path")); });
+}
+
+yapo_status yapo_sae_load_state(yapo_sae_trainer * trainer, const char * path, yapo_error ** err) {
+    return guard(err, [&] { load_state(require(trainer, "trainer").t, &require(path, "path")); });
+}
+
+} // extern "C"

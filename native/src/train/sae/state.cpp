@@ -1,0 +1,95 @@
+// Parameters, weights in and out, and the trainer's state on disk.
+#include "sae.h"
+#include "train/files/atomic_file.h"
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+namespace yapo::sae {
+
+void parameters::resize(int64_t f, int64_t d) {
+    enc.assign(f * d, 0.0f);
+    enc_bias.assign(f, 0.0f);
+    log_theta.assign(f, 0.0f);
+    dec.assign(f * d, 0.0f);
+    dec_bias.assign(d, 0.0f);
+}
+
+namespace {
+
+// Little-endian, all arrays F32: magic, version, D, F, steps, initial theta, mean, then value, moment1, moment2 group by group.
+constexpr char     magic[8] = {'y', 'a', 'p', 'o', 's', 'a', 'e', '\0'};
+constexpr uint32_t version  = 1;
+
+struct header {
+    char     magic[8];
+    uint32_t version;
+    float    initial_theta;
+    int64_t  d, f, steps;
+};
+
+template <typename T, typename F>
+void each_group(T & t, F && visit) {
+    visit(t.mean);
+    for (auto * p : {&t.value, &t.moment1, &t.moment2}) {
+        visit(p->enc);
+        visit(p->enc_bias);
+        visit(p->log_theta);
+        visit(p->dec);
+        visit(p->dec_bias);
+    }
+}
+
+} // namespace
+
+void save_state(const trainer & t, const std::string & path) {
+    header h{};
+    memcpy(h.magic, magic, sizeof magic);
+    h.version = version;
+    h.initial_theta = t.initial_theta;
+    h.d = t.d;
+    h.f = t.f;
+    h.steps = t.steps;
+    train::write_atomically(path, [&](FILE * file) {
+        bool ok = fwrite(&h, sizeof h, 1, file) == 1;
+        each_group(t, [&](const std::vector<float> & group) { ok = ok && fwrite(group.data(), sizeof(float), group.size(), file) == group.size(); });
+        return ok;
+    });
+}
+
+void load_state(trainer & t, const std::string & path) {
+    std::ifstream in(std::filesystem::u8path(path), std::ios::binary | std::ios::ate);
+    if (!in) {
+        fail(YAPO_ERR_IO, "cannot read %s", path.c_str());
+    }
+    const int64_t size = in.tellg();
+    in.seekg(0);
+    header h{};
+    in.read(reinterpret_cast<char *>(&h), sizeof h);
+    if (!in || memcmp(h.magic, magic, sizeof magic) != 0 || h.version != version) {
+        fail(YAPO_ERR_FORMAT, "%s is not the state of an SAE trainer (version %u)", path.c_str(), version);
+    }
+    if (h.d != t.d || h.f != t.f) {
+        fail(YAPO_ERR_MISMATCH, "%s is the state of an SAE with %lld latents of width %lld; this one has %lld of %lld", path.c_str(), static_cast<long long>(h.f),
+             static_cast<long long>(h.d), static_cast<long long>(t.f), static_cast<long long>(t.d));
+    }
+    const int64_t floats = t.d + 3 * (2 * t.f * t.d + 2 * t.f + t.d);
+    const int64_t expected = static_cast<int64_t>(sizeof h) + floats * static_cast<int64_t>(sizeof(float));
+    if (size != expected) {
+        fail(YAPO_ERR_FORMAT, "%s holds %lld bytes; %lld were expected", path.c_str(), static_cast<long long>(size), static_cast<long long>(expected));
+    }
+    trainer loaded = t; // t is untouched when reading fails
+    loaded.steps = h.steps;
+    loaded.initial_theta = h.initial_theta;
+    each_group(loaded, [&](std::vector<float> & group) {
+        in.read(reinterpret_cast<char *>(group.data()), static_cast<std::streamsize>(group.size() * sizeof(float)));
+    });
+    if (!in) {
+        fail(YAPO_ERR_IO, "cannot read all of %s", path.c_str());
+    }
+    t = std::move(loaded);
+}
+
+} // namespace yapo::sae
