@@ -1,0 +1,92 @@
+// The exports of yapo_train.h for the upper blocks.
+#include "train/upper/worker.h"
+
+#include <algorithm>
+#include <cstring>
+
+struct yapo_upper : yapo::counted {
+    yapo_upper(const char * path, int32_t layer) : impl(std::make_shared<const yapo::train::upper::model>(path, layer)) {}
+    std::shared_ptr<const yapo::train::upper::model> impl;
+};
+
+struct yapo_upper_worker : yapo::counted {
+    explicit yapo_upper_worker(const yapo_upper & upper) : impl(upper.impl) {}
+    yapo::train::upper::worker impl;
+};
+
+namespace {
+
+using yapo::fail;
+
+void need(const void * p, const char * name) {
+    if (!p) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "%s is NULL", name);
+    }
+}
+
+yapo_sequence copy_in(const yapo_sequence * given) {
+    need(given, "sequence");
+    if (given->struct_size < sizeof(uint32_t) || given->struct_size > 4096) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "yapo_sequence.struct_size is %u", given->struct_size);
+    }
+    yapo_sequence s = {};
+    memcpy(&s, given, std::min<size_t>(given->struct_size, sizeof s));
+    return s;
+}
+
+} // namespace
+
+extern "C" {
+
+yapo_status yapo_upper_load(const char * gguf_path, int32_t layer, yapo_upper ** out, yapo_error ** err) {
+    return yapo::guard(err, [&] {
+        need(gguf_path, "gguf_path");
+        need(out, "out");
+        *out = new yapo_upper(gguf_path, layer);
+    });
+}
+
+void yapo_upper_free(yapo_upper * upper) { delete upper; }
+
+yapo_status yapo_upper_worker_create(yapo_upper * upper, yapo_upper_worker ** out, yapo_error ** err) {
+    return yapo::guard(err, [&] {
+        need(upper, "upper");
+        need(out, "out");
+        *out = new yapo_upper_worker(*upper);
+    });
+}
+
+void yapo_upper_worker_free(yapo_upper_worker * worker) { delete worker; }
+
+yapo_status yapo_upper_worker_set_latents(yapo_upper_worker * worker, int32_t kind, int64_t f, int64_t d_model,
+                                          const float * enc, const float * enc_bias, const float * threshold, const float * dec, yapo_error ** err) {
+    return yapo::guard(err, [&] {
+        need(worker, "worker");
+        if (d_model != worker->impl.upper().config().d_model) {
+            fail(YAPO_ERR_MISMATCH, "the latents have d_model %lld, the model %d; is this the right SAE?", (long long) d_model, worker->impl.upper().config().d_model);
+        }
+        worker->impl.set_latents(std::make_unique<yapo::train::upper::steering>(kind, f, d_model, enc, enc_bias, threshold, dec));
+    });
+}
+
+yapo_status yapo_upper_logprob(yapo_upper_worker * worker, const yapo_sequence * sequence, const float * v, float multiplier, double * logprob, yapo_error ** err) {
+    return yapo::guard(err, [&] {
+        need(worker, "worker");
+        need(logprob, "logprob");
+        *logprob = worker->impl.logprob(copy_in(sequence), v, multiplier);
+    });
+}
+
+yapo_status yapo_upper_logprob_gradient(yapo_upper_worker * worker, const yapo_sequence * sequence, const float * v, float multiplier,
+                                        double scale, float * gradient, double * logprob, yapo_error ** err) {
+    return yapo::guard(err, [&] {
+        need(worker, "worker");
+        need(gradient, "gradient");
+        const double value = worker->impl.logprob_gradient(copy_in(sequence), v, multiplier, scale, gradient);
+        if (logprob) {
+            *logprob = value;
+        }
+    });
+}
+
+} // extern "C"

@@ -1,0 +1,259 @@
+#include "train/upper/worker.h"
+
+#include "train/autograd/kernels.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace yapo::train::upper {
+
+namespace {
+
+constexpr int32_t round_to = 16;
+int32_t rounded(int32_t n) { return (n + round_to - 1) / round_to * round_to; }
+
+// Completion rows whose logits exist at once: 16 M floats for a large vocabulary.
+int32_t head_chunk(int32_t n_vocab) { return std::max<int32_t>(round_to, (1 << 24) / n_vocab / round_to * round_to); }
+
+// A power of two that keeps gradients where the F16 scales of Q8_0 activation blocks are precise (8e-3 to 8e6 per block
+// maximum): gradients at a residual of size r are of order 1/r. Powers of two change no mantissa of an F32 graph.
+float loss_scale(const yapo_sequence & s, int32_t d_model) {
+    std::vector<double> rms(s.n_tokens);
+    for (int32_t t = 0; t < s.n_tokens; ++t) {
+        double sum = 0.0;
+        for (int32_t d = 0; d < d_model; ++d) {
+            const double x = s.residual[int64_t(t) * d_model + d];
+            sum += x * x;
+        }
+        rms[t] = std::sqrt(sum / d_model);
+    }
+    std::nth_element(rms.begin(), rms.begin() + s.n_tokens / 2, rms.end()); // the median: BOS is an outlier
+    const double wanted = 64.0 * std::max(1.0, rms[s.n_tokens / 2]);
+    return static_cast<float>(std::exp2(std::min(20.0, std::ceil(std::log2(wanted)))));
+}
+
+} // namespace
+
+worker::worker(std::shared_ptr<const model> m)
+    : model_(std::move(m)), backend_(new_cpu_backend()), allocation_(ggml_gallocr_new(ggml_backend_cpu_buffer_type())) {}
+
+void worker::check(const yapo_sequence & s) const {
+    const int32_t V = model_->config().n_vocab;
+    if (s.n_tokens < 2 || s.n_tokens > (1 << 20) || !s.tokens || !s.residual) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "a sequence needs at least two tokens and their residuals (n_tokens %d)", s.n_tokens);
+    }
+    if (s.completion_start < 1 || s.completion_start >= s.n_tokens) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "completion_start is %d, expected 1 to %d (the first token has nothing to be predicted from)", s.completion_start, s.n_tokens - 1);
+    }
+    for (int32_t t = 0; t < s.n_tokens; ++t) {
+        if (s.tokens[t] < 0 || s.tokens[t] >= V) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "token %d at position %d is not in the vocabulary of %d", s.tokens[t], t, V);
+        }
+        if (s.position_weight && !std::isfinite(s.position_weight[t])) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "position_weight[%d] is %g", t, s.position_weight[t]);
+        }
+    }
+    const int64_t n = int64_t(s.n_tokens) * model_->config().d_model;
+    for (int64_t i = 0; i < n; ++i) {
+        if (!std::isfinite(s.residual[i])) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "the residual at position %lld, entry %lld is %g", (long long) (i / model_->config().d_model),
+                (long long) (i % model_->config().d_model), s.residual[i]);
+        }
+    }
+}
+
+void worker::build(const shape & key) {
+    if (graph_ && graph_->key == key) {
+        return;
+    }
+    graph_.reset();
+    auto g = std::make_unique<graph>();
+    const gemma2::config & c = model_->config();
+    const gemma2::weights & w = model_->weights();
+    const int32_t chunk = std::min(head_chunk(c.n_vocab), key.n_scored);
+    const size_t n_chunks = (key.n_scored + chunk - 1) / chunk;
+    const size_t n_nodes = 256 + 160 * size_t(c.n_layer - model_->layer()) + 48 * n_chunks;
+    g->key = key;
+    g->ctx = new_context(n_nodes, n_nodes);
+    ggml_context * ctx = g->ctx.get();
+    const auto input = [&](ggml_type type, int64_t ne0, int64_t ne1) {
+        ggml_tensor * t = ggml_new_tensor_2d(ctx, type, ne0, ne1);
+        ggml_set_input(t);
+        return t;
+    };
+
+    g->residual = input(GGML_TYPE_F32, c.d_model, key.n_tokens);
+    ggml_tensor * h = g->residual;
+    if (key.steered) {
+        g->v        = input(GGML_TYPE_F32, 1, steering_->padded());
+        g->strength = input(GGML_TYPE_F32, 1, key.n_tokens);
+        h = steering_->apply(ctx, h, g->v, g->strength);
+    }
+    gemma2::inputs in = gemma2::make_inputs(ctx, c, key.n_tokens, 1, gemma2::lowering::fused);
+    ggml_tensor * x = h;
+    for (int32_t il = model_->layer() + 1; il < c.n_layer; ++il) {
+        x = gemma2::run_block(ctx, c, w.blocks[il], il, x, in);
+    }
+    std::vector<ggml_tensor *> gathered;
+    for (int32_t first = 0; first < key.n_scored; first += chunk) {
+        const int32_t n = std::min(chunk, key.n_scored - first);
+        g->rows.push_back(input(GGML_TYPE_I32, n, 1));
+        g->targets.push_back(input(GGML_TYPE_I32, n, 1));
+        gathered.push_back(ggml_get_rows(ctx, x, g->rows.back()));
+        ggml_tensor * logits = gemma2::raw_logits(ctx, w, gemma2::final_norm(ctx, c, w, gathered.back()));
+        g->losses.push_back(autograd::cross_entropy(ctx, logits, g->targets.back(), c.final_softcap));
+        ggml_set_output(g->losses.back());
+    }
+
+    g->nodes = ggml_new_graph_custom(ctx, n_nodes, false);
+    if (key.gradient) {
+        auto transposed = model_->transposed();
+        if (steering_->dec()) {
+            transposed[steering_->dec_transposed()] = steering_->dec();
+        }
+        autograd::options o;
+        o.transposed  = &transposed;
+        o.cpu_kernels = true;
+        autograd::tape tape(ctx, o);
+        for (ggml_tensor * loss : g->losses) {
+            g->seeds.push_back(input(GGML_TYPE_F32, loss->ne[0], 1));
+            ggml_tensor * seed = ggml_reshape_1d(ctx, g->seeds.back(), loss->ne[0]);
+            tape.seed(loss, seed);
+        }
+        tape.differentiate(g->losses, {g->v});
+        g->dv = tape.contiguous(tape.gradient(g->v));
+        g->dh = tape.gradient(h);
+        ggml_set_output(g->dv);
+        ggml_set_output(g->dh);
+        // one chunk of logits and of their gradient at a time: head forward, head backward, next chunk
+        for (size_t i = 0; i < g->losses.size(); ++i) {
+            ggml_build_forward_expand(g->nodes, g->losses[i]);
+            ggml_build_forward_expand(g->nodes, tape.gradient(gathered[i]));
+        }
+        ggml_build_forward_expand(g->nodes, g->dh);
+        ggml_build_forward_expand(g->nodes, g->dv);
+    } else {
+        for (ggml_tensor * loss : g->losses) {
+            ggml_build_forward_expand(g->nodes, loss);
+        }
+    }
+    if (!allocation_ || !ggml_gallocr_alloc_graph(allocation_.get(), g->nodes)) {
+        fail(YAPO_ERR_OUT_OF_MEMORY, "no memory for the upper blocks at %d tokens; shorten the sequences", key.n_tokens);
+    }
+    gemma2::fill_inputs(c, in);
+    graph_ = std::move(g);
+}
+
+void worker::upload(const yapo_sequence & s, const float * v, float multiplier, float seed) {
+    const graph & g = *graph_;
+    const int64_t D = model_->config().d_model, T = g.key.n_tokens;
+    const auto set = [](ggml_tensor * t, const void * data) {
+        if (t->buffer) { // an input nothing reads is not placed
+            ggml_backend_tensor_set(t, data, 0, ggml_nbytes(t));
+        }
+    };
+    std::vector<float> residual(size_t(D) * T, 0.0f);
+    std::copy_n(s.residual, size_t(D) * s.n_tokens, residual.begin());
+    set(g.residual, residual.data());
+    if (g.key.steered) {
+        std::vector<float> padded(steering_->padded(), 0.0f), strength(T, 0.0f);
+        if (v) {
+            std::copy_n(v, steering_->size(), padded.begin());
+        }
+        for (int32_t t = 0; t < s.n_tokens; ++t) {
+            strength[t] = multiplier * (s.position_weight ? s.position_weight[t] : t == 0 ? 0.0f : 1.0f);
+        }
+        set(g.v, padded.data());
+        set(g.strength, strength.data());
+    }
+    int32_t next = s.completion_start; // the token scored by the next row
+    for (size_t i = 0; i < g.rows.size(); ++i) {
+        const size_t n = g.rows[i]->ne[0];
+        std::vector<int32_t> rows(n, 0), targets(n, -1);
+        std::vector<float> seeds(n, 0.0f);
+        for (size_t k = 0; k < n && next < s.n_tokens; ++k, ++next) {
+            rows[k]    = next - 1;
+            targets[k] = s.tokens[next];
+            seeds[k]   = -seed; // the loss is -log p
+        }
+        set(g.rows[i], rows.data());
+        set(g.targets[i], targets.data());
+        if (!g.seeds.empty()) {
+            set(g.seeds[i], seeds.data());
+        }
+    }
+}
+
+double worker::read_logprob() const {
+    double sum = 0.0;
+    for (const ggml_tensor * loss : graph_->losses) {
+        const float * l = static_cast<const float *>(loss->data);
+        for (int64_t i = 0; i < loss->ne[0]; ++i) {
+            sum -= l[i];
+        }
+    }
+    return sum;
+}
+
+double worker::run(const yapo_sequence & s, const float * v, float multiplier, bool gradient, float seed) {
+    const bool steered = gradient || (v && multiplier != 0.0f);
+    if (steered && !steering_) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "no latents: call yapo_upper_worker_set_latents first");
+    }
+    if (steered && v) {
+        for (int64_t i = 0; i < steering_->size(); ++i) {
+            if (!std::isfinite(v[i])) {
+                fail(YAPO_ERR_INVALID_ARGUMENT, "v[%lld] is %g", (long long) i, v[i]);
+            }
+        }
+    }
+    build({rounded(s.n_tokens), rounded(s.n_tokens - s.completion_start), steered, gradient});
+    upload(s, v, multiplier, seed);
+    compute(backend_.get(), graph_->nodes);
+    const double logprob = read_logprob();
+    if (!std::isfinite(logprob)) {
+        fail(YAPO_ERR_INTERNAL, "the log-probability of the completion is %g; is the steering vector or its strength out of range?", logprob);
+    }
+    return logprob;
+}
+
+double worker::logprob(const yapo_sequence & s, const float * v, float multiplier) {
+    check(s);
+    if (!std::isfinite(multiplier)) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "multiplier is %g", multiplier);
+    }
+    return run(s, v, multiplier, false, 0.0f);
+}
+
+double worker::logprob_gradient(const yapo_sequence & s, const float * v, float multiplier, double scale, float * gradient) {
+    check(s);
+    if (!std::isfinite(multiplier) || !std::isfinite(scale)) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "multiplier is %g, scale %g", multiplier, scale);
+    }
+    if (!steering_) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "no latents: call yapo_upper_worker_set_latents first");
+    }
+    float seed = loss_scale(s, model_->config().d_model);
+    for (int attempt = 0;; ++attempt) {
+        const double logprob = run(s, v, multiplier, true, seed);
+        const float * dh = static_cast<const float *>(graph_->dh->data);
+        const int64_t n = ggml_nelements(graph_->dh);
+        const bool finite = std::all_of(dh, dh + n, [](float x) { return std::isfinite(x); });
+        const bool zero   = std::all_of(dh, dh + n, [](float x) { return x == 0.0f; });
+        if (finite && !zero) {
+            const float * dv = static_cast<const float *>(graph_->dv->data);
+            const double factor = scale / seed;
+            for (int64_t i = 0; i < steering_->size(); ++i) {
+                gradient[i] += static_cast<float>(factor * dv[i]);
+            }
+            return logprob;
+        }
+        if (attempt == 1) {
+            fail(YAPO_ERR_INTERNAL, "the gradient of the completion's log-probability %s at loss scale %g (log-probability %g)",
+                zero ? "vanished entirely" : "is not finite", seed, logprob);
+        }
+        seed *= zero ? 4096.0f : 1.0f / 4096.0f;
+    }
+}
+
+} // namespace yapo::train::upper

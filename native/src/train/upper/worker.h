@@ -1,0 +1,53 @@
+// One thread's evaluation of sequences through the upper blocks: completion log-probability and its gradient in v.
+#pragma once
+
+#include "train/autograd/autograd.h"
+#include "train/upper/model.h"
+#include "train/upper/steering.h"
+#include "yapo_train.h"
+
+#include <memory>
+
+namespace yapo::train::upper {
+
+class worker {
+public:
+    explicit worker(std::shared_ptr<const model> m);
+
+    void set_latents(std::unique_ptr<steering> s) { steering_ = std::move(s); graph_.reset(); }
+    const model & upper() const { return *model_; }
+
+    double logprob(const yapo_sequence & s, const float * v, float multiplier);
+    // gradient += scale * d(logprob)/dv
+    double logprob_gradient(const yapo_sequence & s, const float * v, float multiplier, double scale, float * gradient);
+
+private:
+    // What a graph depends on. Lengths are rounded up, so that neighbours share one graph: attention is causal and unused
+    // completion rows have no target, so padding changes nothing.
+    struct shape {
+        int32_t n_tokens, n_scored;
+        bool    steered, gradient;
+        bool operator==(const shape & o) const { return n_tokens == o.n_tokens && n_scored == o.n_scored && steered == o.steered && gradient == o.gradient; }
+    };
+    struct graph {
+        shape                      key;
+        context_ptr                ctx;
+        ggml_cgraph *              nodes = nullptr;
+        ggml_tensor *              residual = nullptr, * v = nullptr, * strength = nullptr, * dv = nullptr, * dh = nullptr;
+        std::vector<ggml_tensor *> rows, targets, seeds, losses; // one per chunk of the head
+    };
+
+    void   check(const yapo_sequence & s) const;
+    void   build(const shape & key);
+    void   upload(const yapo_sequence & s, const float * v, float multiplier, float seed);
+    double read_logprob() const;
+    double run(const yapo_sequence & s, const float * v, float multiplier, bool gradient, float seed);
+
+    std::shared_ptr<const model> model_;
+    std::unique_ptr<steering>    steering_;
+    backend_ptr                  backend_;
+    gallocr_ptr                  allocation_; // one buffer, as large as the largest graph so far
+    std::unique_ptr<graph>       graph_;      // the last one used
+};
+
+} // namespace yapo::train::upper
