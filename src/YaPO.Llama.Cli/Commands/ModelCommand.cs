@@ -11,6 +11,7 @@ internal static class ModelCommand
         var command = new Command("model", "Look at and quantize model files.");
         command.Subcommands.Add(ModelInfoCommand.Build(console));
         command.Subcommands.Add(ModelQuantizeCommand.Build(console));
+        command.Subcommands.Add(ModelFingerprintCommand.Build(console));
         return command;
     }
 }

@@ -27,6 +27,7 @@ internal static class ModelInfoCommand
         using var gguf = GgufFile.Open(options.File);
         using var model = LlamaModel.Load(options.File, new ModelOptions { VocabularyOnly = true }, cancellation: cancellation);
         var info = model.Info;
+        var identity = ModelFingerprint.Compute(gguf);
         var parameters = gguf.Tensors.Sum(t => t.Elements);
         var types = gguf.Tensors.GroupBy(t => t.Type)
             .Select(g => new TensorGroup(g.Key.ToString(), g.Count(), g.Sum(t => t.Elements), g.Sum(t => t.Bytes)))
@@ -39,6 +40,8 @@ internal static class ModelInfoCommand
                 info.Architecture,
                 info.Name,
                 info.Description,
+                identity.Quantization,
+                identity.Fingerprint,
                 Layers = info.LayerCount,
                 DModel = info.ModelWidth,
                 Heads = info.HeadCount,
@@ -62,6 +65,8 @@ internal static class ModelInfoCommand
             ("file", $"{options.File}, {Sizes.Text(gguf.Length)}"),
             ("model", info.Name.Length > 0 ? $"{info.Name}: {info.Description}" : info.Description),
             ("architecture", info.Architecture),
+            ("fingerprint", identity.Fingerprint),
+            ("quantization", identity.Quantization.Length > 0 ? identity.Quantization : "none"),
             ("parameters", Sizes.Count(parameters)),
             ("blocks", $"{info.LayerCount} (layers 0 to {info.LayerCount - 1})"),
             ("d_model", $"{info.ModelWidth}"),

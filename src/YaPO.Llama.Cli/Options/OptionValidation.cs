@@ -35,4 +35,17 @@ internal static class OptionValidation
             }
         }
     }
+
+    /// <summary>Accepts these values only; the message names them.</summary>
+    public static Option<string> OneOf(this Option<string> option, params string[] values)
+    {
+        option.Validators.Add(result =>
+        {
+            foreach (var token in result.Tokens.Where(t => !values.Contains(t.Value)))
+            {
+                result.AddError($"{option.Name} '{token.Value}' is unknown: expected {string.Join(", ", values)}");
+            }
+        });
+        return option;
+    }
 }

@@ -1,0 +1,79 @@
+using System.CommandLine;
+using YaPO.Llama.Cli.Errors;
+using YaPO.Llama.Cli.Options;
+using YaPO.Llama.Cli.Terminal;
+using YaPO.Llama.Sae;
+using YaPO.Llama.Steering;
+
+namespace YaPO.Llama.Cli.Commands;
+
+/// <summary><c>sae info</c>: what an SAE file holds.</summary>
+internal static class SaeInfoCommand
+{
+    internal sealed record Options(string File, bool Json);
+
+    public static Command Build(CommandConsole console)
+    {
+        var file = SingleOptions.File("An SAE GGUF made by 'sae convert' or 'sae train'.");
+        var json = SingleOptions.Json();
+        var command = new Command("info", "Show what an SAE file holds.") { file, json };
+        return command.Handle(console, parsed => new Options(parsed.GetRequiredValue(file), parsed.GetValue(json)), HandleAsync);
+    }
+
+    internal static Task<int> HandleAsync(Options options, CommandConsole console, CancellationToken cancellation)
+    {
+        using var sae = SaeFile.Open(options.File);
+        var info = sae.Info;
+        if (options.Json)
+        {
+            console.WriteJson(new
+            {
+                options.File,
+                Bytes = sae.SizeBytes,
+                info.Name,
+                info.Layer,
+                info.Site,
+                info.DModel,
+                info.Width,
+                Activation = SaeActivationName.Of(info.Activation),
+                Topk = info.TopK > 0 ? info.TopK : (int?)null,
+                EncType = sae.EncType.ToString(),
+                DecType = sae.DecType.ToString(),
+                info.AverageL0,
+                info.Base,
+                info.Source,
+                sae.Identity,
+                info.License,
+                info.Attribution,
+                info.Conversion,
+                HasRates = sae.Rate is not null,
+                HasMaxima = sae.Max is not null,
+                HasLabels = sae.Labels is not null,
+            });
+            return Task.FromResult(ExitCodes.Success);
+        }
+
+        console.WriteList(
+        [
+            ("file", $"{options.File}, {Sizes.Text(sae.SizeBytes)}"),
+            ("name", Given(info.Name)),
+            ("layer", $"{info.Layer}, site {info.Site}"),
+            ("d_model", $"{info.DModel}"),
+            ("width", $"{info.Width} features"),
+            ("activation", SaeActivationName.Of(info.Activation) + (info.TopK > 0 ? $", k = {info.TopK}" : "")),
+            ("stored as", $"encoder {sae.EncType}, decoder {sae.DecType}"),
+            ("published L0", info.AverageL0 is { } l0 ? $"{Sizes.Real(l0)} active features per token" : null),
+            ("base model", Given(string.Join(", ", new[] { info.Base.Architecture, info.Base.Name }.Where(t => t.Length > 0)))),
+            ("base fingerprint", Given(info.Base.Fingerprint)),
+            ("source", Given(info.Source)),
+            ("identity", sae.Identity),
+            ("license", Given(info.License)),
+            ("attribution", Given(info.Attribution)),
+            ("conversion", info.Conversion.Count > 0 ? string.Join("; ", info.Conversion) : null),
+            ("per feature", string.Join(", ", new[] { sae.Rate is null ? "" : "firing rates", sae.Max is null ? "" : "maxima", sae.Labels is null ? "" : "labels" }.Where(t => t.Length > 0)) is { Length: > 0 } t ? t : null),
+        ]);
+        return Task.FromResult(ExitCodes.Success);
+    }
+
+    private static string? Given(string text) => text.Length > 0 ? text : null;
+}
