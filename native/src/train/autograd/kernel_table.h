@@ -43,6 +43,7 @@ struct no_params { char unused = 0; };
 
 // Entries of the kernel files.
 extern const kernel_entry transpose_kernel;
+extern const kernel_entry inner_kernel, combine_kernel, outer_kernel;
 extern const kernel_entry geglu_kernel, geglu_back_kernel;
 extern const kernel_entry attention_softmax_kernel, attention_softmax_back_kernel;
 extern const kernel_entry rope_split_kernel, rope_merge_kernel;

@@ -11,6 +11,13 @@
 
 namespace yapo::autograd {
 
+// Matrix products (gemm.h), batched over dimensions 2 and 3; both sides F32 with nb[0] == 4 and equal batches. y is contiguous.
+// inner:   w [K, N], x [K, T] -> y [N, T] = sum_k w[k, n] x[k, t]   (what ggml_mul_mat computes)
+// combine: w [K, N], a [N, T] -> y [K, T] = sum_n w[k, n] a[n, t]   (columns of w weighted by a)
+// Each is the other's gradient; neither needs a transposed copy.
+ggml_tensor * inner(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x);
+ggml_tensor * combine(ggml_context * ctx, ggml_tensor * w, ggml_tensor * a);
+
 // y[j, i, b, c] = x[i, j, b, c], contiguous; x needs nb[0] == 4, the other strides are free.
 ggml_tensor * transpose(ggml_context * ctx, ggml_tensor * x);
 bool          is_transpose(const ggml_tensor * t);

@@ -75,7 +75,7 @@ void   fill_inputs(const config & c, const inputs & in); // after allocation, on
 ggml_tensor * embed(ggml_context * ctx, const config & c, const weights & w, ggml_tensor * tokens);
 ggml_tensor * run_block(ggml_context * ctx, const config & c, const block & b, int32_t il, ggml_tensor * x, const inputs & in);
 ggml_tensor * final_norm(ggml_context * ctx, const config & c, const weights & w, ggml_tensor * x);
-ggml_tensor * raw_logits(ggml_context * ctx, const weights & w, ggml_tensor * normed); // before the final softcap
+ggml_tensor * raw_logits(ggml_context * ctx, const weights & w, ggml_tensor * normed, lowering form); // before the final softcap
 ggml_tensor * softcap(ggml_context * ctx, ggml_tensor * x, float cap);                 // c tanh(x / c), plain ops
 
 } // namespace yapo::train::gemma2

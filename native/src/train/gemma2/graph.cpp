@@ -13,6 +13,11 @@ ggml_tensor * rms_norm(ggml_context * ctx, const config & c, ggml_tensor * x, gg
     return ggml_mul(ctx, ggml_rms_norm(ctx, x, c.eps), w);
 }
 
+// W^T x. Quantized weights are ggml's business.
+ggml_tensor * product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x, lowering form) {
+    return form == lowering::fused && w->type == GGML_TYPE_F32 ? autograd::inner(ctx, w, x) : ggml_mul_mat(ctx, w, x);
+}
+
 // gelu_tanh(x) = x sigmoid(2u) = silu(x w) / w with w = 2u / x = 2c + 2ca x^2 > 0: exact, and finite everywhere
 // (ggml_gelu rounds x to F16 on the CPU).
 ggml_tensor * gelu(ggml_context * ctx, ggml_tensor * x) {
@@ -48,26 +53,27 @@ ggml_tensor * attention_probabilities(ggml_context * ctx, const config & c, ggml
 ggml_tensor * attention(ggml_context * ctx, const config & c, const block & b, int32_t il, ggml_tensor * x, const inputs & in) {
     const int64_t T = in.n_tokens, B = in.n_sequences, hd = c.head_dim, KV = c.n_head_kv, G = c.n_head / c.n_head_kv;
 
-    ggml_tensor * q = ggml_reshape_3d(ctx, ggml_mul_mat(ctx, b.attn_q, x), hd, c.n_head, T * B);
-    ggml_tensor * k = ggml_reshape_3d(ctx, ggml_mul_mat(ctx, b.attn_k, x), hd, KV, T * B);
-    ggml_tensor * v = ggml_reshape_4d(ctx, ggml_mul_mat(ctx, b.attn_v, x), hd, KV, T, B);
+    ggml_tensor * q = ggml_reshape_3d(ctx, product(ctx, b.attn_q, x, in.form), hd, c.n_head, T * B);
+    ggml_tensor * k = ggml_reshape_3d(ctx, product(ctx, b.attn_k, x, in.form), hd, KV, T * B);
+    ggml_tensor * v = ggml_reshape_4d(ctx, product(ctx, b.attn_v, x, in.form), hd, KV, T, B);
 
     q = ggml_reshape_4d(ctx, rotated_heads(ctx, c, q, il, in), hd, T * G, KV, B);
     k = rotated_heads(ctx, c, k, il, in);                                       // [hd, T, KV, B]
     v = ggml_permute(ctx, v, 0, 2, 1, 3);                                       // [hd, T, KV, B]
-    v = in.form == lowering::fused ? autograd::transpose(ctx, v) : ggml_cont(ctx, ggml_transpose(ctx, v)); // [T, hd, KV, B]
 
-    ggml_tensor * p = attention_probabilities(ctx, c, ggml_mul_mat(ctx, k, q), il, in); // [T, T*G, KV, B]
-    ggml_tensor * o = ggml_reshape_4d(ctx, ggml_mul_mat(ctx, v, p), hd, T, c.n_head, B);
+    ggml_tensor * p = attention_probabilities(ctx, c, product(ctx, k, q, in.form), il, in); // [T, T*G, KV, B]
+    ggml_tensor * o = in.form == lowering::fused ? autograd::combine(ctx, v, p)
+        : ggml_mul_mat(ctx, ggml_cont(ctx, ggml_transpose(ctx, v)), p);         // [hd, T*G, KV, B]
+    o = ggml_reshape_4d(ctx, o, hd, T, c.n_head, B);
     o = ggml_cont(ctx, ggml_permute(ctx, o, 0, 2, 1, 3));                       // [hd, H, T, B]
-    return ggml_mul_mat(ctx, b.attn_output, ggml_reshape_2d(ctx, o, hd * c.n_head, T * B));
+    return product(ctx, b.attn_output, ggml_reshape_2d(ctx, o, hd * c.n_head, T * B), in.form);
 }
 
 ggml_tensor * feed_forward(ggml_context * ctx, const block & b, ggml_tensor * x, const inputs & in) {
-    ggml_tensor * gate = ggml_mul_mat(ctx, b.ffn_gate, x);
-    ggml_tensor * up   = ggml_mul_mat(ctx, b.ffn_up, x);
+    ggml_tensor * gate = product(ctx, b.ffn_gate, x, in.form);
+    ggml_tensor * up   = product(ctx, b.ffn_up, x, in.form);
     ggml_tensor * act  = in.form == lowering::fused ? autograd::geglu(ctx, gate, up) : ggml_mul(ctx, gelu(ctx, gate), up);
-    return ggml_mul_mat(ctx, b.ffn_down, act);
+    return product(ctx, b.ffn_down, act, in.form);
 }
 
 } // namespace
@@ -149,6 +155,6 @@ ggml_tensor * run_block(ggml_context * ctx, const config & c, const block & b, i
 
 ggml_tensor * final_norm(ggml_context * ctx, const config & c, const weights & w, ggml_tensor * x) { return rms_norm(ctx, c, x, w.output_norm); }
 
-ggml_tensor * raw_logits(ggml_context * ctx, const weights & w, ggml_tensor * normed) { return ggml_mul_mat(ctx, w.token_embd, normed); }
+ggml_tensor * raw_logits(ggml_context * ctx, const weights & w, ggml_tensor * normed, lowering form) { return product(ctx, w.token_embd, normed, form); }
 
 } // namespace yapo::train::gemma2

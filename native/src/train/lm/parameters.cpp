@@ -7,7 +7,7 @@ namespace yapo::train::lm {
 
 parameters::parameters(const gguf_source & source, const gemma2::config & config) {
     const auto table = gemma2::tensor_table(config, weights_, 0);
-    ctx_ = new_context(2 * table.size());
+    ctx_ = new_context(table.size());
     for (const auto & slot : table) {
         const ggml_tensor * in_file = source.tensor(slot.name, slot.ne0, slot.ne1);
         if (in_file->type != GGML_TYPE_F32) {
@@ -17,10 +17,7 @@ parameters::parameters(const gguf_source & source, const gemma2::config & config
         parameter p;
         p.name   = slot.name;
         p.weight = ggml_new_tensor_2d(ctx_.get(), GGML_TYPE_F32, slot.ne0, slot.ne1);
-        if (slot.ne1 > 1) {
-            p.transposed = ggml_new_tensor_2d(ctx_.get(), GGML_TYPE_F32, slot.ne1, slot.ne0);
-            transposed_[p.weight] = p.transposed;
-        }
+        p.decays = slot.ne1 > 1;
         p.offset = size_;
         p.size   = slot.ne0 * slot.ne1;
         size_ += p.size;
@@ -30,7 +27,6 @@ parameters::parameters(const gguf_source & source, const gemma2::config & config
     buffer_ = allocate(ctx_.get());
     for (size_t i = 0; i < list_.size(); ++i) {
         source.read(source.find(list_[i].name), list_[i].data());
-        refresh_transposed(i);
         if (!std::all_of(list_[i].data(), list_[i].data() + list_[i].size, [](float x) { return std::isfinite(x); })) {
             fail(YAPO_ERR_FORMAT, "%s: tensor %s has entries that are not finite", source.path().c_str(), list_[i].name.c_str());
         }
@@ -47,32 +43,12 @@ void parameters::update(size_t i, const float * gradient, float scale, float lea
     // step counts from 1 here; corrections in double, then constants
     const float c1 = static_cast<float>(1.0 / (1.0 - std::pow(double(o.beta1), double(step))));
     const float c2 = static_cast<float>(1.0 / (1.0 - std::pow(double(o.beta2), double(step))));
-    const float keep = p.transposed ? 1.0f - learning_rate * o.weight_decay : 1.0f;
+    const float keep = p.decays ? 1.0f - learning_rate * o.weight_decay : 1.0f;
     for (int64_t k = 0; k < p.size; ++k) {
         const float g = gradient[k] * scale;
         m[k] = o.beta1 * m[k] + (1.0f - o.beta1) * g;
         v[k] = o.beta2 * v[k] + (1.0f - o.beta2) * g * g;
         w[k] = w[k] * keep - learning_rate * (m[k] * c1) / (std::sqrt(v[k] * c2) + o.epsilon);
-    }
-}
-
-void parameters::refresh_transposed(size_t i) {
-    const parameter & p = list_[i];
-    if (!p.transposed) {
-        return;
-    }
-    const int64_t n0 = p.weight->ne[0], n1 = p.weight->ne[1];
-    const float * from = p.data();
-    float * to = static_cast<float *>(p.transposed->data);
-    constexpr int64_t tile = 16;
-    for (int64_t j0 = 0; j0 < n1; j0 += tile) {
-        for (int64_t i0 = 0; i0 < n0; i0 += tile) {
-            for (int64_t a = i0; a < std::min(i0 + tile, n0); ++a) {
-                for (int64_t b = j0; b < std::min(j0 + tile, n1); ++b) {
-                    to[a * n1 + b] = from[b * n0 + a];
-                }
-            }
-        }
     }
 }
 

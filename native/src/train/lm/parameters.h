@@ -1,10 +1,8 @@
-// The trainable state of a language model: weights (and their transposed copies for dX), Adam moments, step count.
+// The trainable state of a language model: weights, Adam moments, step count.
 #pragma once
 
 #include "train/compute.h"
 #include "train/gemma2/gemma2.h"
-
-#include <unordered_map>
 
 namespace yapo::train::lm {
 
@@ -14,10 +12,10 @@ struct adamw {
 
 struct parameter {
     std::string   name;
-    ggml_tensor * weight     = nullptr;
-    ggml_tensor * transposed = nullptr; // matrices only
-    int64_t       offset     = 0;       // into the flat gradient and moment arrays
-    int64_t       size       = 0;
+    ggml_tensor * weight = nullptr;
+    int64_t       offset = 0;   // into the flat gradient and moment arrays
+    int64_t       size   = 0;
+    bool          decays = false; // matrices only
     float *       data() const { return static_cast<float *>(weight->data); }
 };
 
@@ -27,13 +25,11 @@ public:
 
     const gemma2::weights &        weights() const { return weights_; }
     const std::vector<parameter> & list() const { return list_; }
-    const std::unordered_map<const ggml_tensor *, ggml_tensor *> & transposed() const { return transposed_; }
     int64_t size() const { return size_; }
 
     // AdamW on parameter i with gradient g [size of i], scaled by `scale` (clipping). Norm weights are not decayed. Parameters are
     // independent of each other, so threads may share them out.
     void update(size_t i, const float * gradient, float scale, float learning_rate, const adamw & o);
-    void refresh_transposed(size_t i);
 
     int64_t            step = 0;
     std::vector<float> first, second; // moments, flat
@@ -43,7 +39,6 @@ private:
     context_ptr            ctx_;
     buffer_ptr             buffer_;
     std::vector<parameter> list_;
-    std::unordered_map<const ggml_tensor *, ggml_tensor *> transposed_;
     int64_t                size_ = 0;
 };
 

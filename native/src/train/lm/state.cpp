@@ -100,7 +100,6 @@ void trainer::load_state(const std::string & path) {
     for (size_t i = 0; i < parameters_.list().size(); ++i) {
         const parameter & p = parameters_.list()[i];
         std::copy_n(parts[0].data() + p.offset, p.size, p.data());
-        parameters_.refresh_transposed(i);
     }
 }
 

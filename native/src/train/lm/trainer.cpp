@@ -127,7 +127,6 @@ yapo_lm_step trainer::train_step(const int32_t * tokens, int32_t n_sequences, fl
     ++parameters_.step;
     parallel(n, [&](int32_t i, int32_t) {
         parameters_.update(i, gradients_.data() + list[i].offset, scale, learning_rate, o);
-        parameters_.refresh_transposed(i);
     });
     return {sizeof(yapo_lm_step), loss / double(targets), norm, double(targets)};
 }

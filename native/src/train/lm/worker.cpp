@@ -22,7 +22,7 @@ worker::worker(const parameters & p, const gemma2::config & c, int32_t n_ctx, in
     for (int32_t il = 0; il < c.n_layer; ++il) {
         x = gemma2::run_block(ctx, c, p.weights().blocks[il], il, x, in);
     }
-    ggml_tensor * logits = gemma2::raw_logits(ctx, p.weights(), gemma2::final_norm(ctx, c, p.weights(), x));
+    ggml_tensor * logits = gemma2::raw_logits(ctx, p.weights(), gemma2::final_norm(ctx, c, p.weights(), x), in.form);
     loss_ = autograd::cross_entropy(ctx, logits, targets_, c.final_softcap);
     ggml_set_output(loss_);
 
@@ -36,7 +36,6 @@ worker::worker(const parameters & p, const gemma2::config & c, int32_t n_ctx, in
             wanted.push_back(q.weight);
         }
         autograd::options o;
-        o.transposed  = &p.transposed();
         o.cpu_kernels = true;
         autograd::tape tape(ctx, o);
         tape.seed(loss_, seed_);

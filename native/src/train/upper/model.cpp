@@ -6,9 +6,6 @@
 namespace yapo::train::upper {
 
 ggml_type transposed_type(ggml_type type, int64_t n) {
-    if (type == GGML_TYPE_F32) {
-        return GGML_TYPE_F32;
-    }
     if (type == GGML_TYPE_F16 || type == GGML_TYPE_BF16) {
         return GGML_TYPE_BF16;
     }
@@ -24,11 +21,7 @@ void fill_transposed(const ggml_tensor * from, ggml_tensor * to) {
         const int64_t n = std::min(panel, N - n0);
         for (int64_t j = 0; j < n; ++j) {
             const char * row = static_cast<const char *>(from->data) + (n0 + j) * from->nb[1];
-            if (from->type == GGML_TYPE_F32) {
-                std::copy_n(reinterpret_cast<const float *>(row), K, rows.data() + j * K);
-            } else {
-                dequantize(row, rows.data() + j * K, K);
-            }
+            dequantize(row, rows.data() + j * K, K);
         }
         constexpr int64_t tile = 16;
         for (int64_t k0 = 0; k0 < K; k0 += tile) {
@@ -67,9 +60,8 @@ model::model(const std::string & gguf_path, int32_t layer) : layer_(layer) {
         ggml_set_name(w, slot.name.c_str());
         *slot.slot = w;
         to_read.push_back({in_file, w});
-        if (slot.ne1 > 1) {
+        if (slot.ne1 > 1 && type != GGML_TYPE_F32) {
             transposed_[w] = ggml_new_tensor_2d(ctx_.get(), transposed_type(type, slot.ne1), slot.ne1, slot.ne0);
-            rounds_activations_ = rounds_activations_ || transposed_[w]->type != GGML_TYPE_F32;
         }
     }
     buffer_ = allocate(ctx_.get());

@@ -1,5 +1,5 @@
-// The blocks above a steered layer, with the weights as the file has them (quantized) and a transposed copy of every matrix
-// for the gradients of activations. Immutable after loading; shared by all workers.
+// The blocks above a steered layer, with the weights as the file has them and a transposed copy of every quantized matrix for
+// the gradients of activations (F32 needs none). Immutable after loading; shared by all workers.
 #pragma once
 
 #include "train/compute.h"
@@ -17,8 +17,6 @@ public:
     const gemma2::weights & weights() const { return weights_; }
     int32_t                 layer() const { return layer_; }
     const std::unordered_map<const ggml_tensor *, ggml_tensor *> & transposed() const { return transposed_; }
-    // Some matrix product rounds its activations to Q8 blocks, whose F16 scales cannot hold small gradients.
-    bool rounds_activations() const { return rounds_activations_; }
 
 private:
     gemma2::config  config_;
@@ -27,10 +25,9 @@ private:
     context_ptr     ctx_;
     buffer_ptr      buffer_;
     std::unordered_map<const ggml_tensor *, ggml_tensor *> transposed_;
-    bool            rounds_activations_ = false;
 };
 
-// The type of the transposed copy of a matrix [K, N] of `type`: F32 of F32 (exact), BF16 of F16 and BF16 (F16 would round
+// The type of the transposed copy of a matrix [K, N] of `type`, which is not F32: BF16 of F16 and BF16 (F16 would round
 // gradients to F16's range), else Q8_0 (error 8e-3 of the product; a Q4_K copy would be off by 7e-2), or F32 where N does not divide into blocks.
 ggml_type transposed_type(ggml_type type, int64_t n);
 

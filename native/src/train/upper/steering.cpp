@@ -1,5 +1,6 @@
 #include "train/upper/steering.h"
 
+#include "train/autograd/kernels.h"
 #include "yapo.h"
 
 #include <cmath>
@@ -45,7 +46,6 @@ steering::steering(int32_t kind, int64_t f, int64_t d_model, const float * enc, 
     enc_bias_           = ggml_new_tensor_1d(ctx_.get(), GGML_TYPE_F32, padded_);
     negative_threshold_ = ggml_new_tensor_1d(ctx_.get(), GGML_TYPE_F32, padded_);
     dec_                = ggml_new_tensor_2d(ctx_.get(), GGML_TYPE_F32, d_model, padded_);
-    dec_transposed_     = ggml_new_tensor_2d(ctx_.get(), GGML_TYPE_F32, padded_, d_model);
     buffer_ = allocate(ctx_.get());
     ggml_backend_buffer_clear(buffer_.get(), 0);
     const size_t matrix = size_t(f) * d_model * sizeof(float);
@@ -53,29 +53,23 @@ steering::steering(int32_t kind, int64_t f, int64_t d_model, const float * enc, 
     memcpy(dec_->data, dec, matrix);
     memcpy(enc_bias_->data, enc_bias, f * sizeof(float));
     float * negative = static_cast<float *>(negative_threshold_->data);
-    float * turned = static_cast<float *>(dec_transposed_->data);
     for (int64_t j = 0; j < f; ++j) {
         negative[j] = -threshold[j];
-    }
-    for (int64_t d = 0; d < d_model; ++d) {
-        for (int64_t j = 0; j < f; ++j) {
-            turned[d * padded_ + j] = dec[j * d_model + d];
-        }
     }
 }
 
 ggml_tensor * steering::apply(ggml_context * ctx, ggml_tensor * h, ggml_tensor * v, ggml_tensor * s) const {
-    ggml_tensor * m = ggml_mul_mat(ctx, v, s); // [padded, T]: v_j s_t
+    ggml_tensor * m = autograd::inner(ctx, v, s); // [padded, T]: v_j s_t
     if (!sparse_) {
         return ggml_add(ctx, h, m);
     }
-    ggml_tensor * pre = ggml_add(ctx, ggml_mul_mat(ctx, enc_, h), enc_bias_);
+    ggml_tensor * pre = ggml_add(ctx, autograd::inner(ctx, enc_, h), enc_bias_);
     // pre > threshold as pre - threshold > 0: the difference of two floats is zero only where they are equal
     ggml_tensor * z = ggml_mul(ctx, ggml_relu(ctx, pre), ggml_step(ctx, ggml_add(ctx, pre, negative_threshold_)));
     ggml_tensor * g = ggml_step(ctx, ggml_add(ctx, m, z));
     ggml_tensor * clipped = ggml_mul(ctx, ggml_scale_bias(ctx, g, 1.0f, -1.0f), z);
     ggml_tensor * c = ggml_add(ctx, ggml_mul(ctx, m, g), clipped);
-    return ggml_add(ctx, ggml_mul_mat(ctx, dec_transposed_, c), h);
+    return ggml_add(ctx, autograd::combine(ctx, dec_, c), h);
 }
 
 } // namespace yapo::train::upper

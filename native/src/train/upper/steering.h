@@ -21,10 +21,6 @@ public:
     int64_t size() const { return size_; }       // of v and its gradient: F or D
     int64_t padded() const { return padded_; }   // of the graph's v: rows of zeros make the shapes fast
 
-    // The decoder both ways round, for the tape: dL/dc = dec dL/dh'. NULL for a dense vector.
-    const ggml_tensor * dec_transposed() const { return dec_transposed_; }
-    ggml_tensor *       dec() const { return dec_; }
-
     // h [D, T] -> h'. v [1, padded], s [1, T].
     ggml_tensor * apply(ggml_context * ctx, ggml_tensor * h, ggml_tensor * v, ggml_tensor * s) const;
 
@@ -33,11 +29,10 @@ private:
     int64_t       size_, padded_;
     context_ptr   ctx_;
     buffer_ptr    buffer_;
-    ggml_tensor * enc_ = nullptr;            // [D, F]
-    ggml_tensor * enc_bias_ = nullptr;       // [F]
+    ggml_tensor * enc_ = nullptr;                // [D, F]
+    ggml_tensor * enc_bias_ = nullptr;           // [F]
     ggml_tensor * negative_threshold_ = nullptr; // [F]
-    ggml_tensor * dec_transposed_ = nullptr; // [F, D]
-    ggml_tensor * dec_ = nullptr;            // [D, F]
+    ggml_tensor * dec_ = nullptr;                // [D, F]
 };
 
 } // namespace yapo::train::upper

@@ -100,19 +100,15 @@ void worker::build(const shape & key) {
         g->rows.push_back(input(GGML_TYPE_I32, n, 1));
         g->targets.push_back(input(GGML_TYPE_I32, n, 1));
         gathered.push_back(ggml_get_rows(ctx, x, g->rows.back()));
-        ggml_tensor * logits = gemma2::raw_logits(ctx, w, gemma2::final_norm(ctx, c, w, gathered.back()));
+        ggml_tensor * logits = gemma2::raw_logits(ctx, w, gemma2::final_norm(ctx, c, w, gathered.back()), in.form);
         g->losses.push_back(autograd::cross_entropy(ctx, logits, g->targets.back(), c.final_softcap));
         ggml_set_output(g->losses.back());
     }
 
     g->nodes = ggml_new_graph_custom(ctx, n_nodes, false);
     if (key.gradient) {
-        auto transposed = model_->transposed();
-        if (steering_->dec()) {
-            transposed[steering_->dec_transposed()] = steering_->dec();
-        }
         autograd::options o;
-        o.transposed  = &transposed;
+        o.transposed  = &model_->transposed();
         o.cpu_kernels = true;
         autograd::tape tape(ctx, o);
         for (ggml_tensor * loss : g->losses) {
