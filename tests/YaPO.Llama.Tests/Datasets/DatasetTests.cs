@@ -1,0 +1,149 @@
+using YaPO.Llama.Datasets;
+using YaPO.Llama.Models;
+
+namespace YaPO.Llama.Tests.Datasets;
+
+public sealed class DatasetTests : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void Pairs_Strings_BecomeTurns_AndExtraFieldsStay()
+    {
+        var path = _folder.Write("p.jsonl", "\uFEFF{\"prompt\": \"Hällo\", \"chosen\": \"a\", \"rejected\": \"b\", \"topic\": {\"x\": 1}, \"n\": 2.50}\r\n\n  \n{\"prompt\": \"q\", \"chosen\": \"c\", \"rejected\": \"d\"}");
+
+        var pairs = PreferencePair.Load(path);
+
+        pairs.Should().HaveCount(2);
+        pairs[0].Prompt.Should().Equal(ChatMessage.User("Hällo"));
+        (pairs[0].Chosen, pairs[0].Rejected, pairs[0].Line).Should().Be(("a", "b", 1));
+        pairs[0].Extra.Should().BeEquivalentTo(new Dictionary<string, string> { ["topic"] = "{\"x\": 1}", ["n"] = "2.50" });
+        pairs[1].Line.Should().Be(4);
+    }
+
+    [Fact]
+    public void Pairs_MessageLists_AndImplicitPrompts()
+    {
+        var path = _folder.Write("p.jsonl", """
+            {"prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}], "chosen": [{"role": "assistant", "content": "a"}], "rejected": [{"role": "assistant", "content": "b"}]}
+            {"chosen": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}], "rejected": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "b"}]}
+            """);
+
+        var pairs = PreferencePair.Load(path);
+
+        pairs[0].Prompt.Should().Equal(ChatMessage.System("s"), ChatMessage.User("u"));
+        pairs[1].Prompt.Should().Equal(ChatMessage.User("u"));
+        pairs.Select(p => (p.Chosen, p.Rejected)).Should().Equal(("a", "b"), ("a", "b"));
+    }
+
+    [Theory]
+    [InlineData("{\"prompt\": \"q\", \"chosen\": \"c\"}", "*line 2: field 'rejected' is missing; the line has prompt, chosen")]
+    [InlineData("{\"prompt\": 3, \"chosen\": \"c\", \"rejected\": \"d\"}", "*line 2: field 'prompt' must be a string or a list*found the number 3")]
+    [InlineData("{\"prompt\": [], \"chosen\": \"c\", \"rejected\": \"d\"}", "*line 2:*found an empty array")]
+    [InlineData("{\"prompt\": [{\"role\": \"tool\", \"content\": \"x\"}], \"chosen\": \"c\", \"rejected\": \"d\"}", "*line 2: role 'tool'*")]
+    [InlineData("{\"prompt\": [{\"role\": \"user\"}], \"chosen\": \"c\", \"rejected\": \"d\"}", "*line 2:*role and content*")]
+    [InlineData("{\"prompt\": [{\"role\": \"assistant\", \"content\": \"x\"}], \"chosen\": \"c\", \"rejected\": \"d\"}", "*line 2: the prompt ends with an assistant turn*")]
+    [InlineData("{\"prompt\": \"q\", \"chosen\": \"\", \"rejected\": \"d\"}", "*line 2: field 'chosen' is empty")]
+    [InlineData("{\"chosen\": \"c\", \"rejected\": \"d\"}", "*line 2: field 'prompt' is missing*")]
+    [InlineData("[1]", "*line 2: a JSON object is expected on every line, found an array")]
+    [InlineData("{\"prompt\": \"q\",", "*line 2: this is no JSON*")]
+    [InlineData("{\"prompt\": \"q\", \"prompt\": \"r\", \"chosen\": \"c\", \"rejected\": \"d\"}", "*line 2:*")]
+    [InlineData("{\"prompt\": \"\\ud800\", \"chosen\": \"c\", \"rejected\": \"d\"}", "*line 2:*")]
+    public void Pairs_BadLine_IsNamed(string line, string message)
+    {
+        var path = _folder.Write("p.jsonl", "{\"prompt\": \"q\", \"chosen\": \"c\", \"rejected\": \"d\"}\n" + line + "\n");
+
+        FluentActions.Invoking(() => PreferencePair.Load(path)).Should().Throw<YapoException>().Where(e => e.Kind == YapoErrorKind.Format).WithMessage(message);
+    }
+
+    [Fact]
+    public void Load_EmptyOrMissing_SaysSo()
+    {
+        FluentActions.Invoking(() => PreferencePair.Load(_folder.Write("empty.jsonl", "\n\n"))).Should().Throw<YapoException>().WithMessage("*holds no preference pairs*");
+        FluentActions.Invoking(() => McqItem.Load(_folder.Write("empty.jsonl", ""))).Should().Throw<YapoException>().WithMessage("*holds no questions*");
+        FluentActions.Invoking(() => PreferencePair.Load(_folder.File("none"))).Should().Throw<YapoException>().Which.Kind.Should().Be(YapoErrorKind.Io);
+    }
+
+    [Fact]
+    public void Read_LineLongerThanTheBuffer_IsReadWhole()
+    {
+        var text = new string('x', 300_000);
+        var path = _folder.Write("long.jsonl", $"{{\"prompt\": \"{text}\"}}\n{{\"prompt\": \"y\"}}\n");
+
+        PromptItem.Read(path).Select(p => p.Text!.Length).Should().Equal(300_000, 1);
+    }
+
+    [Fact]
+    public void Read_EndlessLine_IsRefused()
+    {
+        var bytes = new byte[JsonLines.MaxLineBytes + 10];
+        bytes.AsSpan().Fill((byte)'x');
+        using var stream = new MemoryStream(bytes);
+
+        FluentActions.Invoking(() => JsonLines.Read(stream, "stdin", PromptItem.Convert).Count()).Should().Throw<YapoException>().WithMessage("stdin, line 1: the line is longer than 16 MiB*");
+    }
+
+    [Fact]
+    public void Prompts_TextListAndId()
+    {
+        var path = _folder.Write("p.jsonl", """
+            {"prompt": "q", "id": {"a": 1}, "note": "n"}
+            {"messages": [{"role": "user", "content": "m"}], "id": 7}
+            """);
+
+        var items = PromptItem.Read(path).ToArray();
+
+        (items[0].Text, items[0].Id, items[1].Text, items[1].Id).Should().Be(("q", "{\"a\": 1}", null, "7"));
+        items[0].Extra.Should().ContainKey("note");
+        items[1].Messages.Should().Equal(ChatMessage.User("m"));
+        FluentActions.Invoking(() => PromptItem.Read(_folder.Write("x.jsonl", "{}")).ToArray()).Should().Throw<YapoException>().WithMessage("*line 1: field 'prompt' is missing; the line has no fields");
+    }
+
+    [Fact]
+    public void Score_TextsOrIds()
+    {
+        var path = _folder.Write("s.jsonl", """
+            {"prompt": "", "completion": " c"}
+            {"prompt_tokens": [2, 5], "completion_tokens": [7], "id": "x"}
+            """);
+
+        var items = ScoreItem.Read(path).ToArray();
+
+        (items[0].Prompt, items[0].Completion, items[0].CompletionTokens).Should().Be(("", " c", null));
+        items[1].PromptTokens.Should().Equal(2, 5);
+        items[1].CompletionTokens.Should().Equal(7);
+        items[1].Id.Should().Be("\"x\"");
+    }
+
+    [Theory]
+    [InlineData("{\"prompt\": \"a\", \"completion\": \"\"}", "*nothing to score*")]
+    [InlineData("{\"prompt_tokens\": [1], \"completion_tokens\": []}", "*nothing to score*")]
+    [InlineData("{\"prompt\": \"a\", \"completion_tokens\": [1]}", "*not both*")]
+    [InlineData("{\"prompt_tokens\": [-1], \"completion_tokens\": [1]}", "*'prompt_tokens' must hold token ids*-1*")]
+    [InlineData("{\"prompt_tokens\": [1.5], \"completion_tokens\": [1]}", "*1.5*")]
+    [InlineData("{\"prompt_tokens\": [99999999999], \"completion_tokens\": [1]}", "*99999999999*")]
+    public void Score_BadLine_IsNamed(string line, string message) =>
+        FluentActions.Invoking(() => ScoreItem.Read(_folder.Write("s.jsonl", line)).ToArray()).Should().Throw<YapoException>().WithMessage("*line 1: " + message[1..].Insert(0, "*"));
+
+    [Fact]
+    public void Mcq_RoundTrip()
+    {
+        var item = new McqItem("Wie groß?", ["a", "b", "c"], 2, "size", "egypt", true, 1);
+        var plain = new McqItem("q", ["a", "b"], 0, Line: 2);
+
+        var items = McqItem.Load(_folder.Write("m.jsonl", item.ToJson() + "\n" + plain.ToJson() + "\n"));
+
+        items.Should().BeEquivalentTo([item, plain]);
+        item.ToJson().Should().Be("""{"question":"Wie groß?","options":["a","b","c"],"answer":2,"topic":"size","culture":"egypt","localized":true}""");
+    }
+
+    [Theory]
+    [InlineData("{\"question\": \"q\", \"options\": [\"a\"], \"answer\": 0}", "*2 … 26 different strings*")]
+    [InlineData("{\"question\": \"q\", \"options\": [\"a\", \"a\"], \"answer\": 0}", "*different*")]
+    [InlineData("{\"question\": \"q\", \"options\": [\"a\", \"b\"], \"answer\": 2}", "*'answer' must be an integer in 0 … 1, found the number 2*")]
+    [InlineData("{\"question\": \"q\", \"options\": [\"a\", \"b\"], \"answer\": 0, \"localized\": 1}", "*'localized'*")]
+    public void Mcq_BadLine_IsNamed(string line, string message) =>
+        FluentActions.Invoking(() => McqItem.Load(_folder.Write("m.jsonl", line))).Should().Throw<YapoException>().WithMessage(message);
+}

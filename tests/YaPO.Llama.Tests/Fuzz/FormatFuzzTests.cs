@@ -1,0 +1,181 @@
+using System.IO.Compression;
+using YaPO.Llama.Datasets;
+using YaPO.Llama.Gguf;
+using YaPO.Llama.Models;
+using YaPO.Llama.Numpy;
+using YaPO.Llama.Sae;
+using YaPO.Llama.Steering;
+using YaPO.Llama.Tests.Gguf;
+using YaPO.Llama.Tests.Numpy;
+using YaPO.Llama.Tests.Steering;
+
+namespace YaPO.Llama.Tests.Fuzz;
+
+/// <summary>
+/// Thousands of damaged files per format from a fixed seed: a reader may accept one or throw <see cref="YapoException"/>, nothing else,
+/// and must not allocate out of proportion. A failure prints the seed's case number, so it can be replayed.
+/// </summary>
+public sealed class FormatFuzzTests : IDisposable
+{
+    private const int Cases = 3000;
+    private const long AllocationLimit = 64 << 20;
+
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void Gguf_Damaged_GivesOnlyClearErrors() => Fuzz(11, Bytes(GgufFileTests.Sample()), "x.gguf", path =>
+    {
+        using var file = GgufFile.Open(path);
+        foreach (var tensor in file.Tensors)
+        {
+            if (RowCodec.Supports(tensor.Type))
+            {
+                Assert.Equal(tensor.Elements, file.ReadFloats(tensor).LongLength);
+            }
+            else
+            {
+                Assert.Equal(tensor.Bytes, file.ReadBytes(tensor).LongLength);
+            }
+        }
+    });
+
+    [Fact]
+    public void SteeringFile_Damaged_GivesOnlyClearErrors()
+    {
+        SampleVectors.File(SampleVectors.Sparse(), SampleVectors.Dense()).Save(_folder.File("valid.ysv"));
+        Fuzz(12, File.ReadAllBytes(_folder.File("valid.ysv")), "x.ysv", path =>
+            Assert.All(SteeringFile.Load(path).Vectors, v => Assert.True(v.Value.All(float.IsFinite) && v.Dec.All(float.IsFinite))));
+    }
+
+    [Fact]
+    public void ControlVector_Damaged_GivesOnlyClearErrors() => Fuzz(
+        13,
+        Bytes(new GgufWriter().Set("general.architecture", "controlvector").AddTensor("direction.1", GgmlType.F32, [4], new float[4]).AddTensor("direction.2", GgmlType.F32, [4], new float[4])),
+        "x.gguf", path => SteeringFile.Load(path));
+
+    [Fact]
+    public void Sae_Damaged_GivesOnlyClearErrors()
+    {
+        GemmaScopeConverter.Convert(new GemmaScopeOptions(NumpyTests.Golden("sae.npz"), _folder.File("valid.gguf")) { Layer = 3 });
+        Fuzz(14, File.ReadAllBytes(_folder.File("valid.gguf")), "x.gguf", path =>
+        {
+            using var sae = SaeFile.Open(path);
+            sae.ReadEncoder();
+            VectorBuilder.FromFeatures(sae, [new FeatureSpec(0, 1)], "x");
+        });
+    }
+
+    [Fact]
+    public void Model_Damaged_GivesOnlyClearErrors() => Fuzz(15, Bytes(ModelFingerprintTests.Model()), "x.gguf", path => Assert.Equal(64, ModelFingerprint.Compute(path).Fingerprint.Length));
+
+    [Theory]
+    [InlineData("f4_c.npy")]
+    [InlineData("f2_f.npy")]
+    public void Npy_Damaged_GivesOnlyClearErrors(string golden) => Fuzz(16, File.ReadAllBytes(NumpyTests.Golden(golden)), "x.npy", path =>
+    {
+        using var array = NpyReader.Open(path);
+        array.ReadAll();
+    });
+
+    [Theory]
+    [InlineData("stored.npz")]
+    [InlineData("deflate.npz")]
+    [InlineData("zip64.npz")]
+    public void Npz_Damaged_GivesOnlyClearErrors(string golden) => Fuzz(17, File.ReadAllBytes(NumpyTests.Golden(golden)), "x.npz", ReadNpz);
+
+    [Fact]
+    public void Npz_ValidZipOfDamagedArrays_GivesOnlyClearErrors()
+    {
+        // The CRC stops most of the above, so here the archive is right and only the array in it is damaged.
+        Fuzz(18, File.ReadAllBytes(NumpyTests.Golden("f4_c.npy")), "x.npz", path =>
+        {
+            var npy = File.ReadAllBytes(path);
+            using (var zip = new ZipArchive(File.Create(path), ZipArchiveMode.Create))
+            {
+                using var entry = zip.CreateEntry("x.npy", npy.Length % 2 == 0 ? CompressionLevel.Fastest : CompressionLevel.NoCompression).Open();
+                entry.Write(npy);
+            }
+
+            ReadNpz(path);
+        });
+    }
+
+    [Fact]
+    public void GemmaScope_Damaged_GivesOnlyClearErrorsAndNoOutput() => Fuzz(19, File.ReadAllBytes(NumpyTests.Golden("sae.npz")), "x.npz", path =>
+    {
+        var output = _folder.File("out.gguf");
+        File.Delete(output);
+        try
+        {
+            GemmaScopeConverter.Convert(new GemmaScopeOptions(path, output) { Layer = 1 });
+        }
+        catch (YapoException)
+        {
+            Assert.False(File.Exists(output), "a failed conversion left a file");
+            throw;
+        }
+    });
+
+    [Fact]
+    public void JsonLines_Damaged_GivesOnlyClearErrors()
+    {
+        var pairs = """
+            {"prompt": "größe", "chosen": "a\u00e9", "rejected": "b", "topic": {"x": [1, 2.5e3, null, true]}}
+            {"prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}], "chosen": "c", "rejected": "d"}
+
+            """u8.ToArray();
+        Fuzz(20, pairs, "x.jsonl", path => PreferencePair.Load(path));
+        Fuzz(21, """{"prompt_tokens": [1, 2], "completion_tokens": [3], "id": {"a": "b"}}"""u8.ToArray(), "x.jsonl", path => Assert.All(ScoreItem.Read(path), s => Assert.True(s.Line > 0)));
+        Fuzz(22, """{"question": "q", "options": ["a", "b"], "answer": 1, "localized": false}"""u8.ToArray(), "x.jsonl", path => McqItem.Load(path));
+        Fuzz(23, """{"messages": [{"role": "user", "content": "\ud83d\ude00"}], "id": 1}"""u8.ToArray(), "x.jsonl", path => Assert.All(PromptItem.Read(path), s => Assert.True(s.Line > 0)));
+    }
+
+    private void ReadNpz(string path)
+    {
+        using var npz = NpzReader.Open(path);
+        foreach (var name in npz.Names)
+        {
+            using var array = npz.OpenArray(name, _folder.Path);
+            array.ReadAll();
+        }
+    }
+
+    private void Fuzz(int seed, byte[] valid, string name, Action<string> read)
+    {
+        read(_folder.Write(name, valid)); // the undamaged file must be fine, or the test shows nothing
+        var mutator = new Mutator(seed);
+        var refused = 0;
+        for (var i = 0; i < Cases; i++)
+        {
+            var path = _folder.Write(name, mutator.Mutate(valid));
+            var before = GC.GetAllocatedBytesForCurrentThread();
+            try
+            {
+                read(path);
+            }
+            catch (YapoException e)
+            {
+                refused++;
+                Assert.NotEmpty(e.Message);
+            }
+            catch (Exception e)
+            {
+                Assert.Fail($"seed {seed}, case {i}: {e}");
+            }
+
+            var allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+            Assert.True(allocated < AllocationLimit, $"seed {seed}, case {i}: {allocated:N0} bytes were allocated for a file of {new FileInfo(path).Length}");
+        }
+
+        refused.Should().BeGreaterThan(Cases / 4, "damage must be noticed, or the mutator is too tame");
+    }
+
+    private static byte[] Bytes(GgufWriter writer)
+    {
+        var stream = new MemoryStream();
+        writer.Write(stream);
+        return stream.ToArray();
+    }
+}
