@@ -1,4 +1,5 @@
 // Loading a model: our own checks first, then llama.cpp, whose log becomes part of the error.
+#include "model/assert_scope.h"
 #include "model/load.h"
 #include "model/model.h"
 #include "model/runtime.h"
@@ -6,7 +7,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -99,22 +99,6 @@ std::vector<ggml_backend_dev_t> choose_devices(const yapo_model_options & option
     return devices;
 }
 
-// Everything about the path that the operating system can tell, before any parser runs.
-void check_path(const char * path) {
-    namespace fs = std::filesystem;
-    std::error_code error;
-    const fs::file_status status = fs::status(fs::u8path(path), error);
-    if (status.type() == fs::file_type::not_found) {
-        fail(YAPO_ERR_IO, "model %s: there is no such file", path);
-    }
-    if (error) {
-        fail(YAPO_ERR_IO, "model %s: %s", path, error.message().c_str());
-    }
-    if (status.type() == fs::file_type::directory) {
-        fail(YAPO_ERR_IO, "model %s: this is a directory, expected a GGUF file", path);
-    }
-}
-
 [[noreturn]] void fail_load(const char * path, const log_capture & log) {
     yapo_status status = YAPO_ERR_FORMAT;
     if (log.contains("unknown model architecture") || log.contains("CLIP cannot be used")) {
@@ -122,14 +106,10 @@ void check_path(const char * path) {
     } else if (log.contains("unable to allocate") || log.contains("failed to allocate") || log.contains("bad_alloc")) {
         status = YAPO_ERR_OUT_OF_MEMORY;
     }
-    throw failure(status, std::string("model ") + path + ": llama.cpp could not load it" + log.suffix());
+    throw failure(status, std::string(path) + ": llama.cpp could not load it" + log.suffix());
 }
 
 } // namespace
-
-void check_model_file(const char * path) {
-    check_path(path);
-}
 
 } // namespace yapo
 
@@ -166,17 +146,21 @@ yapo_status yapo_model_load(const char * path, const yapo_model_options * given,
         params.progress_callback = [](float fraction, void * user) { return static_cast<load_progress *>(user)->report(fraction); };
 
         // The first report comes before the slow part, and also for vocabulary-only loads, which llama.cpp does not report.
-        log_capture  log;
-        llama_model * loaded = progress.report(0.0f) ? llama_model_load_from_file(path, params) : nullptr;
+        log_capture   log;
+        llama_model * loaded = nullptr;
+        if (progress.report(0.0f)) {
+            assert_scope asserts; // becomes an exception that llama.cpp's loader catches, logs and gives up on
+            loaded = llama_model_load_from_file(path, params);
+        }
         if (!loaded) {
             if (progress.cancelled) {
-                fail(YAPO_ERR_CANCELLED, "model %s: loading was cancelled", path);
+                fail(YAPO_ERR_CANCELLED, "%s: loading was cancelled", path);
             }
             fail_load(path, log);
         }
         std::shared_ptr<llama_model> handle(loaded, llama_model_free);
         if (params.vocab_only && !progress.report(1.0f)) {
-            fail(YAPO_ERR_CANCELLED, "model %s: loading was cancelled", path);
+            fail(YAPO_ERR_CANCELLED, "%s: loading was cancelled", path);
         }
 
         auto model = std::make_unique<yapo_model>();

@@ -1,4 +1,5 @@
 // Quantization through llama.cpp's quantizer, into a temporary file beside the destination that is renamed at the end.
+#include "model/assert_scope.h"
 #include "model/load.h"
 #include "model/model.h"
 #include "model/runtime.h"
@@ -110,6 +111,7 @@ extern "C" yapo_status yapo_model_quantize(const char * src, const char * dst, c
         params.ftype   = ftype;
         params.nthread = n_threads > 0 ? n_threads : static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()));
         log_capture log;
+        assert_scope asserts;
         if (llama_model_quantize(src, temporary.path.u8string().c_str(), &params) != 0) {
             const char * hint = log.contains("requantizing") ? " (quantize from an F32, F16 or BF16 model instead)" : "";
             throw failure(log.contains("iostream") || log.contains("write") ? YAPO_ERR_IO : YAPO_ERR_FORMAT,

@@ -4,6 +4,7 @@
 
 #include "abi/guard.h"
 #include "llama.h"
+#include "model/assert_scope.h"
 
 #include <mutex>
 
@@ -74,6 +75,7 @@ void start_runtime() {
     static std::once_flag once;
     std::call_once(once, [] {
         llama_log_set(on_log, nullptr);
+        install_assert_callback();
         llama_backend_init();
     });
 }

@@ -1,0 +1,42 @@
+#include "model/assert_scope.h"
+
+#include "ggml.h"
+
+#include <cstdio>
+#include <exception>
+#include <stdexcept>
+
+namespace yapo {
+namespace {
+
+thread_local int depth = 0;
+
+// The file name without its directory: the path is that of the build machine.
+const char * without_directory(const char * message) {
+    const char * name = message;
+    for (const char * p = message; *p && *p != ':'; ++p) {
+        if (*p == '/' || *p == '\\') {
+            name = p + 1;
+        }
+    }
+    return name;
+}
+
+void on_abort(const char * message) {
+    // Throwing while another exception unwinds would terminate anyway, with less to say.
+    if (depth > 0 && std::uncaught_exceptions() == 0) {
+        throw std::runtime_error(without_directory(message));
+    }
+    fprintf(stderr, "yapo-llama: an internal check of ggml failed and cannot be recovered from: %s\n", message);
+}
+
+} // namespace
+
+assert_scope::assert_scope() { ++depth; }
+assert_scope::~assert_scope() { --depth; }
+
+void install_assert_callback() {
+    ggml_set_abort_callback(on_abort);
+}
+
+} // namespace yapo

@@ -1,0 +1,20 @@
+// The net under the checks: inside a scope, a failed ggml assert on the same thread becomes a C++ exception instead of the
+// end of the process. llama.cpp asserts on some files that are well-formed but absurd, in more places than can be listed.
+#pragma once
+
+namespace yapo {
+
+// While alive on a thread, ggml asserts there throw std::runtime_error with the assert's text. ggml's own state may stay
+// behind (memory, not locks), so this is for paths that give up, as loading does. Worker threads still abort.
+class assert_scope {
+public:
+    assert_scope();
+    ~assert_scope();
+    assert_scope(const assert_scope &) = delete;
+    assert_scope & operator=(const assert_scope &) = delete;
+};
+
+// Installs the callback, once per process.
+void install_assert_callback();
+
+} // namespace yapo
