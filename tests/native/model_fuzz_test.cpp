@@ -1,0 +1,327 @@
+// Mutated model files, thousands of them, each in a process of its own: whatever the bytes, loading ends in a model or in an
+// error, and a model that loads tokenizes, renders a chat and decodes. Seeded: a failing case is named by its number.
+// YAPO_FUZZ_CASES and YAPO_FUZZ_SEED run more or others than the default.
+#include "harness.h"
+#include "random_model.h"
+
+#if !defined(_WIN32)
+
+#include "llama.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <map>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+using namespace yapo_test;
+
+namespace {
+
+using bytes = std::vector<unsigned char>;
+
+bytes read_file(const std::string & path) {
+    std::ifstream in(path, std::ios::binary);
+    return bytes(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
+}
+
+void write_file(const std::string & path, const bytes & data) {
+    std::ofstream out(path, std::ios::binary | std::ios::trunc);
+    out.write(reinterpret_cast<const char *>(data.data()), std::streamsize(data.size()));
+    CHECK(out.good());
+}
+
+// ---- mutation ----------------------------------------------------------------------------------------------------
+
+// Where the numbers of a GGUF stand, so that mutations hit them more often than the long vocabulary.
+struct fields {
+    std::vector<size_t> scalars; // value bytes of scalar keys
+    std::vector<size_t> types;   // value types, element types, array counts, tensor types
+    std::vector<size_t> shapes;  // dimension counts, dimensions, offsets
+    std::vector<size_t> names;   // first byte of key and tensor names
+    size_t              data_at = 0;
+};
+
+struct cursor {
+    const bytes & data;
+    size_t        at = 0;
+    uint64_t number(size_t n) {
+        uint64_t v = 0;
+        memcpy(&v, &data[at], n);
+        at += n;
+        return v;
+    }
+};
+
+fields find_fields(const bytes & data) {
+    static const size_t width[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+    fields f;
+    cursor c{data};
+    c.at = 8;
+    const uint64_t n_tensors = c.number(8), n_keys = c.number(8);
+    const auto name = [&] {
+        const uint64_t n = c.number(8);
+        f.names.push_back(c.at);
+        c.at += n;
+    };
+    for (uint64_t i = 0; i < n_keys; ++i) {
+        name();
+        f.types.push_back(c.at);
+        uint64_t type = c.number(4), count = 1;
+        if (type == GGUF_TYPE_ARRAY) {
+            f.types.push_back(c.at);
+            type = c.number(4);
+            f.types.push_back(c.at);
+            count = c.number(8);
+        } else {
+            f.scalars.push_back(c.at);
+        }
+        for (uint64_t k = 0; k < count; ++k) {
+            c.at += type == GGUF_TYPE_STRING ? c.number(8) : width[type];
+        }
+    }
+    for (uint64_t i = 0; i < n_tensors; ++i) {
+        name();
+        f.shapes.push_back(c.at);
+        const uint64_t dims = c.number(4);
+        for (uint64_t d = 0; d < dims; ++d) {
+            f.shapes.push_back(c.at);
+            c.at += 8;
+        }
+        f.types.push_back(c.at);
+        c.at += 4;
+        f.shapes.push_back(c.at);
+        c.at += 8;
+    }
+    f.data_at = c.at;
+    return f;
+}
+
+uint64_t interesting(random_source & rng) {
+    static const uint64_t values[] = {0, 1, 2, 3, 4, 7, 8, 9, 15, 16, 31, 32, 33, 63, 64, 65, 96, 127, 128, 255, 256, 257, 511, 512, 513, 1024, 4096, 65535, 65536,
+                                      0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff, 0x100000000, 0x7fffffffffffffff, 0x8000000000000000, 0xffffffffffffffff,
+                                      0x3f800000, 0x7f800000, 0xff800000, 0x7fc00000, 0x00000001, 0x80000001, 0x7149f2ca};
+    return rng.below(4) == 0 ? rng.next() : values[rng.below(int32_t(sizeof values / sizeof *values))];
+}
+
+void overwrite(bytes & data, size_t at, uint64_t value, size_t n) {
+    for (size_t i = 0; i < n && at + i < data.size(); ++i) {
+        data[at + i] = static_cast<unsigned char>(value >> (8 * i));
+    }
+}
+
+size_t pick(random_source & rng, const std::vector<size_t> & places) { return places[size_t(rng.next() % places.size())]; }
+
+bytes mutate(const bytes & original, const fields & f, random_source & rng) {
+    bytes data = original;
+    static const size_t widths[] = {1, 2, 4, 8};
+    for (int32_t rounds = rng.below(3) == 0 ? 3 : 1; rounds > 0; --rounds) {
+        const size_t n = widths[rng.below(4)];
+        switch (rng.below(17)) {
+            case 0: case 1: case 2: case 12: overwrite(data, pick(rng, f.scalars), interesting(rng), n); break;
+            case 13: case 14: case 15: { // near the old value: twice, half, one more, one less, another sign or exponent
+                const size_t at = pick(rng, rng.below(4) == 0 ? f.shapes : f.scalars);
+                if (at + 4 <= data.size()) {
+                    uint32_t old;
+                    memcpy(&old, &data[at], 4);
+                    const uint32_t near[] = {old * 2, old / 2, old + 1, old - 1, old * 3, old ^ 0x80000000u, old + 0x01000000u, old - 0x01000000u};
+                    overwrite(data, at, near[rng.below(8)], 4);
+                }
+                break;
+            }
+            case 16: { // a name becomes another of the same file: a missing key, a doubled one, one of another type
+                const size_t a = pick(rng, f.names), b = pick(rng, f.names);
+                const size_t count = size_t(1 + rng.below(20));
+                if (std::max(a, b) + count <= data.size()) {
+                    std::copy(original.begin() + long(b), original.begin() + long(b + count), data.begin() + long(a));
+                }
+                break;
+            }
+            case 3: overwrite(data, pick(rng, f.types), uint64_t(rng.below(40)), 4); break;
+            case 4: overwrite(data, pick(rng, f.types), interesting(rng), n); break;
+            case 5: overwrite(data, pick(rng, f.shapes), interesting(rng), n); break;
+            case 6: overwrite(data, pick(rng, f.names) + size_t(rng.below(24)), uint64_t(rng.below(256)), 1); break;
+            case 7: overwrite(data, pick(rng, f.names) - 8, interesting(rng), n); break;
+            case 8: data[size_t(rng.next() % f.data_at)] ^= static_cast<unsigned char>(1 << rng.below(8)); break;
+            case 9: overwrite(data, size_t(rng.next() % f.data_at), interesting(rng), n); break;
+            case 10: {
+                const size_t at = size_t(rng.next() % f.data_at), count = size_t(1 + rng.below(64));
+                if (rng.below(2)) {
+                    data.erase(data.begin() + long(std::min(at, data.size())), data.begin() + long(std::min(at + count, data.size())));
+                } else {
+                    data.insert(data.begin() + long(std::min(at, data.size())), count, static_cast<unsigned char>(rng.below(256)));
+                }
+                break;
+            }
+            default:
+                if (rng.below(3) == 0) {
+                    data.resize(size_t(rng.next() % (data.size() + 1)));
+                } else {
+                    overwrite(data, f.data_at + size_t(rng.next() % (data.size() > f.data_at ? data.size() - f.data_at : 1)), interesting(rng), n);
+                }
+        }
+        if (data.size() <= f.data_at) {
+            break;
+        }
+    }
+    return data;
+}
+
+// ---- one case, in the child --------------------------------------------------------------------------------------
+
+constexpr int exit_refused = 0, exit_loaded = 1, exit_asserted = 2, exit_undescribed = 3;
+
+void use_model(yapo_model * model) {
+    yapo_model_info info = {};
+    info.struct_size = sizeof info;
+    yapo_model_get_info(model, &info, nullptr);
+    int32_t ids[64];
+    int64_t n = 0;
+    for (int special = 0; special < 2; ++special) {
+        if (yapo_tokenize(model, "the cat is in the <start_of_turn>hat \xe2\x82\xac", 40, special, special, ids, 64, &n, nullptr) != YAPO_OK) {
+            n = 0;
+        }
+    }
+    char    piece[64];
+    int32_t length = 0;
+    for (int32_t id = -1; id <= info.n_vocab && id < 2000; ++id) {
+        yapo_token_piece(model, id, 1, piece, sizeof piece, &length, nullptr);
+    }
+    const yapo_chat_message messages[] = {{"user", "hello"}};
+    char * text = nullptr;
+    yapo_chat_format(model, nullptr, messages, 1, 1, &text, nullptr);
+    yapo_string_free(text);
+}
+
+int run_case(const std::string & path) {
+    yapo_model_options options;
+    yapo_model_default_options(&options);
+    options.gpu_layers = 0;
+    yapo_model * model = nullptr;
+    yapo_error * err   = nullptr;
+    if (yapo_model_load(path.c_str(), &options, &model, &err) != YAPO_OK) {
+        const char * message = yapo_error_message(err);
+        if (!err || strlen(message) < 10) {
+            return exit_undescribed;
+        }
+        printf("%s\n", message);
+        return strstr(message, "GGML_ASSERT") || strstr(message, "fatal error") ? exit_asserted : exit_refused;
+    }
+    use_model(model);
+    yapo_model_free(model);
+    return exit_loaded;
+}
+
+struct outcome {
+    int         exit_code = -1; // -1: killed by a signal or by the time limit
+    std::string how;
+};
+
+outcome run_in_child(const std::string & path, const std::string & log) {
+    fflush(stdout);
+    const pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        const int out = open(log.c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0600);
+        dup2(out, 1);
+        dup2(out, 2);
+        rlimit memory = {8ull << 30, 8ull << 30}, core = {0, 0};
+        setrlimit(RLIMIT_AS, &memory);
+        setrlimit(RLIMIT_CORE, &core);
+        alarm(60); // a hang ends in SIGALRM
+        int code = 9;
+        try {
+            code = run_case(path);
+        } catch (const std::exception & e) {
+            printf("exception: %s\n", e.what());
+        }
+        fflush(stdout);
+        _exit(code);
+    }
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0) {
+    }
+    outcome result;
+    if (WIFEXITED(status)) {
+        result.exit_code = WEXITSTATUS(status);
+        result.how       = format("exit code %d", result.exit_code);
+    } else {
+        result.how = format("signal %d (%s)", WTERMSIG(status), WTERMSIG(status) == SIGALRM ? "more than 60 seconds" : strsignal(WTERMSIG(status)));
+    }
+    return result;
+}
+
+// ---- the run -----------------------------------------------------------------------------------------------------
+
+void fuzz(const char * arch, int64_t default_cases) {
+    const char *   cases_set = getenv("YAPO_FUZZ_CASES");
+    const char *   seed_set  = getenv("YAPO_FUZZ_SEED");
+    const int64_t  cases     = cases_set ? atoll(cases_set) : default_cases;
+    const uint64_t seed      = seed_set ? strtoull(seed_set, nullptr, 10) : 20;
+
+    random_model m;
+    m.arch      = arch;
+    m.n_layer   = 2;
+    m.d_model   = 32;
+    m.n_head    = 2;
+    m.n_head_kv = 1;
+    m.n_ff      = 32;
+    m.n_vocab   = 340;
+    const bytes  original = read_file(write_random_model(m, scratch("original.gguf")));
+    const fields f        = find_fields(original);
+    const std::string path = scratch("case.gguf"), log = scratch("case.log");
+
+    yapo_build_info(); // starts the backends once, for all children
+    CHECK_MSG(run_in_child(scratch("original.gguf"), log).exit_code == exit_loaded, "the unchanged file must load");
+
+    std::map<int, int64_t>         count;
+    std::map<std::string, int64_t> asserts;
+    std::string                    failures;
+    const auto begin = std::chrono::steady_clock::now();
+    for (int64_t i = 0; i < cases; ++i) {
+        random_source rng(seed * 1000003 + uint64_t(i));
+        write_file(path, mutate(original, f, rng));
+        const outcome result = run_in_child(path, log);
+        ++count[result.exit_code];
+        if (result.exit_code == exit_asserted) {
+            const bytes said = read_file(log);
+            const std::string text(said.begin(), said.end());
+            const size_t at = text.find("GGML_ASSERT");
+            ++asserts[text.substr(at == std::string::npos ? 0 : at, 120)];
+        }
+        if (result.exit_code != exit_refused && result.exit_code != exit_loaded && result.exit_code != exit_asserted) {
+            const bytes said = read_file(log);
+            failures += format("case %lld of %s, seed %llu: %s\n", (long long) i, arch, (unsigned long long) seed, result.how.c_str()) +
+                        std::string(said.begin(), said.begin() + long(std::min<size_t>(said.size(), 600))) + "\n";
+            if (const char * keep = getenv("YAPO_FUZZ_KEEP")) {
+                write_file(format("%s/%s-%lld.gguf", keep, arch, (long long) i), read_file(path));
+            }
+        }
+    }
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    note("%s: %lld mutated files in %.0f s: %lld refused, %lld still models, %lld of the refusals by llama.cpp's own asserts", arch, (long long) cases, seconds,
+         (long long) (count[exit_refused] + count[exit_asserted]), (long long) count[exit_loaded], (long long) count[exit_asserted]);
+    for (const auto & a : asserts) {
+        note("  %lld x %s", (long long) a.second, a.first.c_str());
+    }
+    if (!failures.empty()) {
+        FAIL("%s", failures.c_str());
+    }
+}
+
+} // namespace
+
+YAPO_TEST(ModelFuzz_Gemma2_NeverAborts) { fuzz("gemma2", 1200); }
+YAPO_TEST(ModelFuzz_Llama_NeverAborts)  { fuzz("llama", 400); }
+YAPO_TEST(ModelFuzz_Gemma3_NeverAborts) { fuzz("gemma3", 400); }
+YAPO_TEST(ModelFuzz_Qwen3_NeverAborts)  { fuzz("qwen3", 400); }
+
+#endif
