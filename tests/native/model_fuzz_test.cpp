@@ -201,6 +201,37 @@ void use_model(yapo_model * model) {
     yapo_string_free(text);
 }
 
+void decode_some(yapo_model * model) {
+    yapo_context_options options;
+    yapo_context_default_options(&options);
+    options.n_ctx     = 32;
+    options.n_batch   = 8;
+    options.n_threads = 1;
+    yapo_context * context = nullptr;
+    yapo_error *   err     = nullptr;
+    if (yapo_context_create(model, &options, &context, &err) != YAPO_OK) {
+        printf("%s\n", yapo_error_message(err));
+        return;
+    }
+    const int32_t tokens[] = {2, 7, 300, 12}, positions[] = {0, 1, 2, 3};
+    yapo_batch batch = {};
+    batch.struct_size = sizeof batch;
+    batch.n_tokens    = 4;
+    batch.tokens      = tokens;
+    batch.positions   = positions;
+    if (yapo_context_decode(context, &batch, &err) == YAPO_OK) {
+        yapo_sampler * sampler = nullptr;
+        int32_t        token   = 0;
+        if (yapo_sampler_create(model, nullptr, &sampler, nullptr) == YAPO_OK) {
+            yapo_sampler_sample(sampler, context, 3, &token, nullptr);
+            yapo_sampler_free(sampler);
+        }
+    } else {
+        printf("%s\n", yapo_error_message(err));
+    }
+    yapo_context_free(context);
+}
+
 int run_case(const std::string & path) {
     yapo_model_options options;
     yapo_model_default_options(&options);
@@ -216,6 +247,7 @@ int run_case(const std::string & path) {
         return strstr(message, "GGML_ASSERT") || strstr(message, "fatal error") ? exit_asserted : exit_refused;
     }
     use_model(model);
+    decode_some(model);
     yapo_model_free(model);
     return exit_loaded;
 }

@@ -72,8 +72,10 @@ void check_parts(const std::string & path, const gguf_index & first, int64_t cou
 } // namespace
 
 void check_model_file(const char * path) {
-    const gguf_index index = read_index(path);
-    check_model_rules(path, index);
+    check_path(path);
+    file_reader      file(path);
+    const gguf_index index = read_gguf_index(file);
+    check_model_rules(file, index);
     const int64_t parts = part_number(path, index, "split.count");
     if (parts > 1) {
         check_parts(path, index, parts);
