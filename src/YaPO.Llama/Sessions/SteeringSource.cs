@@ -1,0 +1,66 @@
+using YaPO.Llama.Models;
+using YaPO.Llama.Steering;
+
+namespace YaPO.Llama.Sessions;
+
+/// <summary>A loaded vector file with what the person asked for: FILE, strength and positions.</summary>
+public sealed class SteeringSource
+{
+    private SteeringSource(VectorSpec spec, string path, SteeringFile file)
+    {
+        (Spec, Path, File) = (spec, path, file);
+        Settings = [.. file.Vectors.Select(vector => SteeringSetting.Create(vector, spec.Strength, spec.Positions))];
+    }
+
+    /// <summary>As written.</summary>
+    public VectorSpec Spec { get; }
+
+    /// <summary>The file that was found for it.</summary>
+    public string Path { get; }
+
+    /// <summary>Its content.</summary>
+    public SteeringFile File { get; }
+
+    /// <summary>One setting for each vector of the file.</summary>
+    public IReadOnlyList<SteeringSetting> Settings { get; }
+
+    /// <summary>Loads the file of a spec; a bare name is also looked for under the model folders.</summary>
+    /// <exception cref="YapoException">Not found, malformed, or of a kind that cannot be steered with.</exception>
+    public static SteeringSource Load(VectorSpec spec, ModelLocator locator)
+    {
+        ArgumentNullException.ThrowIfNull(spec);
+        ArgumentNullException.ThrowIfNull(locator);
+        var path = locator.ResolveVector(spec.Path);
+        return new SteeringSource(spec, path, SteeringFile.Load(path));
+    }
+
+    /// <summary>Checks that the vectors were made for this model.</summary>
+    /// <param name="modelPath">For messages.</param>
+    /// <param name="model">From <see cref="FingerprintCache"/> or <see cref="ModelFingerprint"/>.</param>
+    /// <param name="allowMismatch">Accepts another fingerprint as long as width and layers fit.</param>
+    /// <exception cref="YapoException"><see cref="YapoErrorKind.Mismatch"/> with expected and found.</exception>
+    public void RequireFits(string modelPath, ModelIdentity model, bool allowMismatch = false)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        if (File.DModel != model.DModel)
+        {
+            throw new YapoException(YapoErrorKind.Mismatch, $"{Path} steers d_model {File.DModel}; {modelPath} has {model.DModel}. Is this the model of another size?");
+        }
+
+        if (File.Vectors.FirstOrDefault(v => v.Layer >= model.LayerCount) is { } beyond)
+        {
+            throw new YapoException(YapoErrorKind.Mismatch, $"{Path}: vector {beyond.Name} is for layer {beyond.Layer}; {modelPath} has layers 0 … {model.LayerCount - 1}");
+        }
+
+        if (!allowMismatch && File.Base.Fingerprint.Length > 0 && File.Base.Fingerprint != model.Fingerprint)
+        {
+            throw new YapoException(
+                YapoErrorKind.Mismatch,
+                $"{Path} was made for {Describe(File.Base.Name, File.Base.Architecture, File.Base.Fingerprint)}; {modelPath} is {Describe(model.Name, model.Architecture, model.Fingerprint)}. " +
+                "Use that model, or --allow-mismatch to steer this one anyway");
+        }
+    }
+
+    private static string Describe(string name, string architecture, string fingerprint) =>
+        $"{(name.Length > 0 ? name : "a model without name")} ({architecture}, fingerprint {(fingerprint.Length > 12 ? fingerprint[..12] : fingerprint)})";
+}
