@@ -28,6 +28,9 @@ internal sealed class CachedSequence(LlamaContext context, int sequence = 0)
     /// <summary>Tokens that the last <see cref="Evaluate"/> computed.</summary>
     public int LastEvaluated { get; private set; }
 
+    /// <summary>The batch row of the last <see cref="Evaluate"/> whose logits follow the last token.</summary>
+    public int LastRow { get; private set; }
+
     /// <summary>
     /// Makes the cache hold exactly <paramref name="wanted"/> under <paramref name="steering"/>, and the logits after the last token available.
     /// </summary>
@@ -80,7 +83,7 @@ internal sealed class CachedSequence(LlamaContext context, int sequence = 0)
             start = end;
         }
 
-        return row;
+        return LastRow = row;
     }
 
     /// <summary>Forgets everything.</summary>
