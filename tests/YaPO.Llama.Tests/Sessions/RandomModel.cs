@@ -163,8 +163,8 @@ internal sealed class RandomModel : IDisposable
 
         public int SlidingWindow { get; init; } = 256;
 
-        /// <summary>Larger makes the next-token distribution sharper.</summary>
-        public double EmbeddingScale { get; init; } = 4;
+        /// <summary>Larger makes the next-token distribution sharper, and (the head being tied) repetition likelier.</summary>
+        public double EmbeddingScale { get; init; } = 1;
 
         /// <summary>Null: a base model without a template.</summary>
         public string? Template { get; init; } = GemmaTemplate;

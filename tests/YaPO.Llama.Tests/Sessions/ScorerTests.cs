@@ -169,6 +169,6 @@ public sealed class ScorerTests(RandomModelFile file) : NativeTest, IClassFixtur
     private static double LogSoftmax(float[] logits, int id)
     {
         var max = logits.Max();
-        return logits[id] - max - Math.Log(logits.Sum(x => Math.Exp((double)x - max)));
+        return (double)logits[id] - max - Math.Log(logits.Sum(x => Math.Exp((double)x - max)));
     }
 }

@@ -237,10 +237,11 @@ public sealed class SteeredSessionTests(RandomModelFile file) : NativeTest, ICla
         dropped.Should().BePositive().And.Match(n => n % 2 == 0, "a question goes with its answer");
         session.Messages[0].Should().Be(ChatMessage.System("be a model"));
         session.Messages[1].Role.Should().Be(ChatMessage.UserRole);
-        while (session.LastAnswer!.DroppedTurns == 0)
+        do
         {
             await Read(session.AskAsync("eat", Greedy with { MaxTokens = 1 }));
         }
+        while (session.LastAnswer!.DroppedTurns == 0);
 
         // The answer that made turns fall evaluated everything again: bit for bit a fresh run of what is left.
         using var fresh = Fresh(model, session, steering);
