@@ -6,8 +6,8 @@ using YaPO.Llama.Interop;
 namespace YaPO.Llama.Models;
 
 /// <summary>
-/// A GGUF model in memory: tokenizer, chat template, metadata, and what contexts are made from. Immutable after loading, so any number of threads may use
-/// it. Contexts keep the native model alive: it may be disposed before them.
+/// A GGUF model in memory: tokenizer, chat template, metadata, and what contexts are made from. Contexts of one model may run on different threads; the
+/// methods of this class are for one thread at a time. Contexts keep the native model alive: it may be disposed before them.
 /// </summary>
 public sealed unsafe class LlamaModel : IDisposable
 {
@@ -209,7 +209,13 @@ public sealed unsafe class LlamaModel : IDisposable
         {
             for (var i = 0; i < pins.Length; i++)
             {
-                text[i] = NullTerminated(i % 2 == 0 ? messages[i / 2].Role : messages[i / 2].Content)!;
+                var part = i % 2 == 0 ? messages[i / 2].Role : messages[i / 2].Content;
+                if (part.Contains('\0', StringComparison.Ordinal))
+                {
+                    throw new YapoException(YapoErrorKind.InvalidArgument, $"message {i / 2} of the conversation holds a zero character, which no chat template can carry");
+                }
+
+                text[i] = NullTerminated(part)!;
                 pins[i] = GCHandle.Alloc(text[i], GCHandleType.Pinned);
             }
 

@@ -133,13 +133,15 @@ internal sealed class CachedSequence(LlamaContext context, int sequence = 0)
 
     private void Rewind(int position)
     {
+        // A pruned sliding window has forgotten what the positions before this one need.
+        position = context.CanRewind ? position : 0;
         try
         {
             context.Remove(sequence, position);
         }
         catch (YapoException) when (position > 0)
         {
-            // Recurrent states and pruned sliding windows cannot go back part of the way.
+            // Recurrent states cannot go back part of the way.
             context.Remove(sequence, 0);
             position = 0;
         }

@@ -90,13 +90,12 @@ internal static class Conversation
     private static void AddAnswer(List<SequenceToken> tokens, LlamaModel model, string text, string content, int[]? exact)
     {
         var written = text.StartsWith(content, StringComparison.Ordinal) ? content.Length : content.Trim() is var trimmed && text.StartsWith(trimmed, StringComparison.Ordinal) ? trimmed.Length : -1;
-        int[] ids = exact is not null && written >= 0
-            ? [.. exact, .. model.Tokenize(text[written..], addSpecial: false)]
-            : model.Tokenize(text, addSpecial: false);
+        var keep = exact is not null && written >= 0;
+        tokens.AddRange((keep ? exact! : []).Select(id => new SequenceToken(id, TokenRole.Answer)));
 
         // The end-of-turn token is sampled like the words before it; what the template adds behind it is not.
         var role = TokenRole.Answer;
-        foreach (var id in ids)
+        foreach (var id in model.Tokenize(keep ? text[written..] : text, addSpecial: false))
         {
             tokens.Add(new SequenceToken(id, role));
             role = model.IsEndOfGeneration(id) ? TokenRole.Prompt : role;

@@ -41,6 +41,7 @@ public sealed unsafe class LlamaContext : IDisposable
         NativeMethods.yapo_context_create(model.Handle, native, out handle, out var err).Check(err);
 
         Model = model;
+        CanRewind = options.FullSlidingWindowCache;
         var stats = ReadStatistics();
         ContextSize = (int)stats.n_ctx;
         BatchSize = (int)stats.n_batch;
@@ -71,6 +72,9 @@ public sealed unsafe class LlamaContext : IDisposable
             return new ContextStatistics(stats.n_graphs_computed, stats.n_graphs_reused, stats.bytes_steering);
         }
     }
+
+    /// <summary>Whether positions may be removed from the end and evaluated again; otherwise only the whole sequence.</summary>
+    internal bool CanRewind { get; }
 
     internal ContextHandle Handle => handle;
 

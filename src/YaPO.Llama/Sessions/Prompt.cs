@@ -57,12 +57,16 @@ internal sealed class ChatPrompt : Prompt
         // Room for a whole answer where it costs history, but never more than a quarter of the context.
         var reserve = Math.Clamp(generation.MaxTokens, 1, Math.Max(1, session.ContextSize / 4));
         tokens = Render();
+        Turn[] before = [.. session.Turns];
         while (tokens.Count + reserve > session.ContextSize && MakeRoom())
         {
         }
 
         if (tokens.Count > session.ContextSize)
         {
+            // A question that cannot be answered must not cost the conversation before it.
+            session.Turns.Clear();
+            session.Turns.AddRange(before);
             throw TooLong(tokens.Count, session.ContextSize);
         }
     }

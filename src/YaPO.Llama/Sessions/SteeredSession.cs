@@ -125,7 +125,7 @@ public sealed class SteeredSession : IDisposable
         }
         finally
         {
-            if (ReferenceEquals(turns[^1], asked))
+            if (turns.Count > 0 && ReferenceEquals(turns[^1], asked))
             {
                 turns.RemoveAt(turns.Count - 1);
             }

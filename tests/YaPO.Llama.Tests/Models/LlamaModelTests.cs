@@ -116,6 +116,14 @@ public sealed class LlamaModelTests(RandomModelFile file) : NativeTest, IClassFi
     }
 
     [Fact]
+    public void FormatChat_ZeroCharacter_IsRefusedInsteadOfCuttingTheText()
+    {
+        using var model = LlamaModel.Load(file.Path, new ModelOptions { VocabularyOnly = true });
+
+        model.Invoking(m => m.FormatChat([ChatMessage.User("a\0b")])).Should().Throw<YapoException>().WithMessage("*message 0*zero*");
+    }
+
+    [Fact]
     public void TokenizeChat_TemplateWritesBos_ThereIsOne()
     {
         using var model = LlamaModel.Load(file.Path, new ModelOptions { VocabularyOnly = true });

@@ -286,6 +286,73 @@ public sealed class SteeredSessionTests(RandomModelFile file) : NativeTest, ICla
 
         (await ask.Should().ThrowAsync<YapoException>().WithMessage("*tokens*256*--ctx-size*")).Which.Kind.Should().Be(YapoErrorKind.InvalidArgument);
         session.Messages.Should().BeEmpty();
+        await Read(session.AskAsync("what", Greedy));
+        await ask.Should().ThrowAsync<YapoException>();
+        session.Messages.Should().HaveCount(2, "the conversation before the refused question is still there");
+    }
+
+    [Fact]
+    public async Task Steering_ChangedWhileStreaming_ActsFromTheNextTokenAsInAFreshRun()
+    {
+        using var model = LlamaModel.Load(file.Path);
+        var vector = RandomVectors.Sparse(Width, 1, 24);
+        SteeringSetting[] stronger = [new(vector, 4, SteeringPositions.All)];
+        using var session = new SteeredSession(model, Small, [new(vector, 1, SteeringPositions.All)]);
+        var prompt = model.Tokenize("what is the");
+        float[] logits = [];
+
+        await foreach (var _ in session.CompleteAsync(prompt, Greedy))
+        {
+            if (session.Cache.Count == prompt.Length + 3)
+            {
+                session.Steering = stronger;
+            }
+            else if (session.Cache.Count == prompt.Length + 4)
+            {
+                logits = Logits(session);
+                break;
+            }
+        }
+
+        var cached = session.LastAnswer!.Tokens.Take(4);
+        using var context = new LlamaContext(model, Small.Context);
+        new CachedSequence(context).Evaluate(
+            [.. Conversation.RawTokens(model, prompt), .. cached.Select(id => new SequenceToken(id, TokenRole.Answer))], stronger, false, CancellationToken.None);
+        logits.Should().Equal(context.Logits(prompt.Length + 3));
+    }
+
+    [Fact]
+    public async Task FullSlidingWindowCache_Off_ARewindStartsFromTheBeginning()
+    {
+        using var narrow = new RandomModel(new RandomModel.Settings { SlidingWindow = 16 });
+        using var model = LlamaModel.Load(narrow.Path);
+        var options = Small with { Context = Small.Context with { FullSlidingWindowCache = false, BatchSize = 32 } };
+        using var session = new SteeredSession(model, options);
+        int[] first = [.. Enumerable.Range(0, 100).Select(i => 262 + (i % 60))];
+        await Read(session.CompleteAsync([RandomModel.Bos, .. first], Greedy));
+
+        await Read(session.CompleteAsync([RandomModel.Bos, .. first[..80], 270], Greedy with { MaxTokens = 1 }));
+
+        session.LastAnswer!.EvaluatedTokens.Should().Be(82);
+        using var fresh = new SteeredSession(model, options);
+        await Read(fresh.CompleteAsync([RandomModel.Bos, .. first[..80], 270], Greedy with { MaxTokens = 1 }));
+        Logits(session).Should().Equal(Logits(fresh));
+    }
+
+    [Fact]
+    public async Task Dispose_ModelFirst_SessionStillAnswers()
+    {
+        var model = LlamaModel.Load(file.Path);
+        var session = new SteeredSession(model, Small);
+        await Read(session.CompleteAsync(model.Tokenize("what"), Greedy));
+        var vocabulary = LlamaModel.Load(file.Path, new ModelOptions { VocabularyOnly = true });
+
+        model.Dispose();
+        var logits = Logits(session);
+        session.Dispose();
+        vocabulary.Dispose();
+
+        logits.Should().OnlyContain(x => float.IsFinite(x));
     }
 
     [Fact]
