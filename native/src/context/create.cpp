@@ -1,5 +1,6 @@
 // Creating and freeing contexts, and what they tell about themselves.
 #include "context/context.h"
+#include "model/assert_scope.h"
 #include "model/model.h"
 #include "model/runtime.h"
 
@@ -112,7 +113,8 @@ yapo_status yapo_context_create(yapo_model * model, const yapo_context_options *
         context->model = model->handle;
         context->path  = model->path;
 
-        log_capture log;
+        log_capture  log;
+        assert_scope asserts; // the first graphs are built here: shapes that do not fit end in an error, not in an abort
         context->handle.reset(llama_init_from_model(context->model.get(), to_llama(options, *context)));
         if (!context->handle) {
             const bool memory = log.contains("allocate");

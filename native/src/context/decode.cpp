@@ -1,5 +1,6 @@
 // Decoding a batch: every argument is checked here, before llama.cpp could assert on it.
 #include "context/context.h"
+#include "model/assert_scope.h"
 #include "model/runtime.h"
 
 #include <algorithm>
@@ -99,7 +100,15 @@ void decode(yapo_context & c, const yapo_batch & b, const first_positions & firs
     c.cancelled.store(false, std::memory_order_relaxed);
     c.steering.begin_batch(b, sequence);
     log_capture   log;
-    const int32_t rc = llama_decode(c.handle.get(), batch);
+    assert_scope  asserts;
+    int32_t       rc = 0;
+    try {
+        rc = llama_decode(c.handle.get(), batch);
+    } catch (...) { // a failed assert while building the graph
+        c.steering.end_batch(false);
+        forget(c, first);
+        throw;
+    }
     llama_synchronize(c.handle.get());
     c.steering.end_batch(rc == 0);
     if (rc != 0) {

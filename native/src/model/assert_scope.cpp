@@ -3,6 +3,7 @@
 #include "ggml.h"
 
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <stdexcept>
 
@@ -23,8 +24,10 @@ const char * without_directory(const char * message) {
 }
 
 void on_abort(const char * message) {
-    // Throwing while another exception unwinds would terminate anyway, with less to say.
-    if (depth > 0 && std::uncaught_exceptions() == 0) {
+    // Not out of a computation: the other threads of its pool would wait for this one for ever. And not while another
+    // exception unwinds: that would terminate anyway, with less to say.
+    const bool computing = strstr(message, "ggml-cpu") != nullptr;
+    if (depth > 0 && !computing && std::uncaught_exceptions() == 0) {
         throw std::runtime_error(without_directory(message));
     }
     fprintf(stderr, "yapo-llama: an internal check of ggml failed and cannot be recovered from: %s\n", message);

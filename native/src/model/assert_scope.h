@@ -5,7 +5,8 @@
 namespace yapo {
 
 // While alive on a thread, ggml asserts there throw std::runtime_error with the assert's text. ggml's own state may stay
-// behind (memory, not locks), so this is for paths that give up, as loading does. Worker threads still abort.
+// behind (memory, not locks), so this is for paths that give up: loading, creating a context, building a graph. Asserts on
+// other threads and inside a computation still end the process, with a message.
 class assert_scope {
 public:
     assert_scope();

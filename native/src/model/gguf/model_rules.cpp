@@ -95,6 +95,7 @@ public:
         }
         check_heads();
         check_vocabulary();
+        check_tensors();
     }
 
 private:
@@ -163,8 +164,9 @@ private:
         const int64_t d_model = integer("embedding_length", 0);
         const int64_t head    = integer("attention.key_length", heads > 0 ? d_model / heads : 0);
         const int64_t rotated = integer("rope.dimension_count", head);
-        if (head > 0 && (rotated > head || rotated % 2 != 0)) {
-            refuse(prefix + "rope.dimension_count", std::to_string(rotated), "an even number up to the head size, " + std::to_string(head));
+        const bool    hybrid  = index.find(prefix + "ssm.conv_kernel") != nullptr; // may have attention without rotation
+        if (head > 0 && (rotated > head || rotated % 2 != 0 || (rotated == 0 && !hybrid))) {
+            refuse(prefix + "rope.dimension_count", std::to_string(rotated), "an even number from 2 to the head size, " + std::to_string(head));
         }
         const int64_t experts = integer("expert_count", 0);
         const int64_t used    = integer("expert_used_count", 0);
@@ -178,6 +180,25 @@ private:
             const std::string & type = scaling->text;
             if (scaling->is_array || (type != "none" && type != "linear" && type != "yarn" && type != "longrope")) {
                 refuse(prefix + "rope.scaling.type", described(*scaling), "none, linear, yarn or longrope");
+            }
+        }
+    }
+
+    static bool ends_with(const std::string & text, const char * tail) {
+        const std::string end = tail;
+        return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+    }
+
+    // ggml computes with weights of float and quantized types, and adds or multiplies vectors of F32 only; it asserts on
+    // a worker thread otherwise. Tables of expert ids are the one kind of integer weights.
+    void check_tensors() const {
+        for (const gguf_tensor & t : index.tensors) {
+            const bool integer  = t.type == GGML_TYPE_I8 || t.type == GGML_TYPE_I16 || t.type == GGML_TYPE_I32 || t.type == GGML_TYPE_I64;
+            const bool table    = t.name.find("tid2eid") != std::string::npos;
+            const bool vector   = t.n_dims <= 1 || ends_with(t.name, ".bias") || ends_with(t.name, "_norm.weight");
+            const char * expected = vector && t.type != GGML_TYPE_F32 ? "f32" : integer || t.type == GGML_TYPE_F64 ? "a float or quantized type" : nullptr;
+            if (expected && !table) {
+                throw failure(YAPO_ERR_FORMAT, path + ": tensor " + t.name + " " + t.shape() + " has type " + ggml_type_name(t.type) + ", expected " + expected);
             }
         }
     }
