@@ -5,6 +5,7 @@
 #include "ggml.h"
 #include "gguf.h"
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 
@@ -114,6 +115,17 @@ struct writer {
             f32_key("attn_logit_softcapping", 50.0f);
             f32_key("final_logit_softcapping", 30.0f);
         }
+        if (m.arch == "plamo2") { // state-space and attention blocks in turn
+            std::vector<uint32_t> kv;
+            for (int32_t il = 0; il < m.n_layer; ++il) kv.push_back(il % 2 ? m.n_head_kv : 0);
+            gguf_remove_key(out, "plamo2.attention.head_count_kv");
+            gguf_set_arr_data(out, "plamo2.attention.head_count_kv", GGUF_TYPE_UINT32, kv.data(), kv.size());
+            u32("ssm.conv_kernel", 4);
+            u32("ssm.inner_size", 2 * m.d_model);
+            u32("ssm.state_size", 16);
+            u32("ssm.time_step_rank", 8);
+            u32("ssm.group_count", 0);
+        }
         if (m.arch == "bert") {
             f32_key("attention.layer_norm_epsilon", 1e-6f);
             gguf_set_val_bool(out, "bert.attention.causal", false);
@@ -166,6 +178,39 @@ struct writer {
         }
     }
 
+    void plamo2_tensors() {
+        const int64_t d = m.d_model, inner = 2 * d, dt = std::max<int64_t>(64, d / 16), state = 16, heads = 8;
+        f32("token_embd.weight", d, m.n_vocab, 0.0f, 1.0f);
+        norm("output_norm.weight", d);
+        for (int32_t il = 0; il < m.n_layer; ++il) {
+            const std::string b = format("blk.%d.", il);
+            norm(b + "attn_norm.weight", d);
+            if (il % 2) {
+                matrix(b + "attn_qkv.weight", d, int64_t(m.n_head + 2 * m.n_head_kv) * m.head_dim);
+                f32(b + "attn_q_norm.weight", m.head_dim, m.n_head, 1.0f, 0.1f);
+                f32(b + "attn_k_norm.weight", m.head_dim, m.n_head_kv, 1.0f, 0.1f);
+                matrix(b + "attn_output.weight", int64_t(m.n_head) * m.head_dim, d);
+            } else {
+                matrix(b + "ssm_in.weight", d, 2 * inner);
+                matrix(b + "ssm_conv1d.weight", 4, inner);
+                matrix(b + "ssm_x.weight", inner, dt + 2 * state);
+                matrix(b + "ssm_dt.weight", dt, heads);
+                bias(b + "ssm_dt.bias", heads);
+                f32(b + "ssm_a", heads, 1, -1.0f, 0.1f);
+                f32(b + "ssm_d", heads, 1, 1.0f, 0.1f);
+                matrix(b + "ssm_out.weight", inner, d);
+                norm(b + "ssm_dt_norm", dt);
+                norm(b + "ssm_b_norm", state);
+                norm(b + "ssm_c_norm", state);
+            }
+            norm(b + "post_attention_norm", d);
+            norm(b + "ffn_norm.weight", d);
+            matrix(b + "ffn_down.weight", m.n_ff, d);
+            matrix(b + "ffn_up.weight", d, 2 * int64_t(m.n_ff));
+            norm(b + "post_ffw_norm", d);
+        }
+    }
+
     void bert_tensors() {
         const int64_t d = m.d_model;
         f32("token_embd.weight", d, m.n_vocab, 0.0f, 1.0f);
@@ -200,7 +245,7 @@ std::string write_random_model(const random_model & model, const std::string & p
         m.head_dim  = m.d_model / m.n_head;
     }
     const size_t parameters = size_t(m.d_model) * (m.n_vocab + m.n_ctx + 64) +
-        size_t(m.n_layer) * (size_t(m.d_model) * (4 * size_t(m.n_head) * m.head_dim + 3 * size_t(m.n_ff) + 64) + 8 * size_t(m.n_ff));
+        size_t(m.n_layer) * (size_t(m.d_model) * (4 * size_t(m.n_head) * m.head_dim + 12 * size_t(m.d_model) + 3 * size_t(m.n_ff) + 256) + 8 * size_t(m.n_ff));
     std::unique_ptr<ggml_context, void (*)(ggml_context *)> data(
         ggml_init({parameters * sizeof(float) + ggml_tensor_overhead() * 64 * (m.n_layer + 1), nullptr, false}), ggml_free);
     std::unique_ptr<gguf_context, void (*)(gguf_context *)> out(gguf_init_empty(), gguf_free);
@@ -208,7 +253,13 @@ std::string write_random_model(const random_model & model, const std::string & p
     writer w{m, random_source(m.seed), data.get(), out.get()};
     w.metadata();
     w.tokenizer();
-    m.arch == "bert" ? w.bert_tensors() : w.decoder_tensors();
+    if (m.arch == "bert") {
+        w.bert_tensors();
+    } else if (m.arch == "plamo2") {
+        w.plamo2_tensors();
+    } else {
+        w.decoder_tensors();
+    }
     if (!gguf_write_to_file(out.get(), path.c_str(), false)) {
         throw failed("random_model: could not write " + path);
     }
