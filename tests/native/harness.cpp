@@ -153,6 +153,10 @@ int main(int argc, char ** argv) {
         }
         return 0;
     }
+    if (argc == 2 && strcmp(argv[1], "--build-directory") == 0) { // of CMake: where on-demand targets are built
+        printf("%s\n", YAPO_NATIVE_BUILD_DIR);
+        return 0;
+    }
     if (argc == 3 && strcmp(argv[1], "--run") == 0) {
         for (const entry & test : entries()) {
             if (strcmp(test.name, argv[2]) == 0) {
@@ -170,6 +174,6 @@ int main(int argc, char ** argv) {
         printf("%zu run, %d failed\n", entries().size(), bad);
         return bad != 0;
     }
-    fprintf(stderr, "usage: yapo-native-tests [--list | --run NAME]\n");
+    fprintf(stderr, "usage: yapo-native-tests [--list | --run NAME | --build-directory]\n");
     return 2;
 }

@@ -15,7 +15,8 @@ struct oracle_result {
 };
 
 // h: the residual before, [D]; one strength per vector. Vectors of other layers are ignored.
-inline oracle_result steer_oracle(const std::vector<steer> & vectors, int32_t layer, const float * h, const float * strengths) {
+template <typename T>
+inline oracle_result steer_oracle(const std::vector<steer> & vectors, int32_t layer, const T * h, const float * strengths) {
     const int64_t d = vectors.at(0).d;
     oracle_result out{std::vector<double>(h, h + d), std::vector<double>(d, 0.0), 1e30};
 

@@ -3,17 +3,22 @@ using System.Runtime.InteropServices;
 
 namespace YaPO.Llama.Tests.Native;
 
-/// <summary>Runs every case of the native test executable (tests/native), each in its own process: a crash fails one case only.</summary>
+/// <summary>
+/// Runs every case of the native test executable (tests/native), each in its own process: a crash fails one case only.
+/// The Reference cases compare with unpatched llama.cpp; the CMake target yapo-reference is built for them first.
+/// </summary>
 public sealed class NativeTests
 {
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(5);
 
     private static string Executable { get; } = Find();
 
+    private static readonly Lazy<string> Reference = new(BuildReference);
+
     public static TheoryData<string> Cases()
     {
         var cases = new TheoryData<string>();
-        (int exit, string output) = Run("--list");
+        (int exit, string output) = Run(Executable, Limit, null, "--list");
         if (exit != 0)
         {
             throw new InvalidOperationException($"{Executable} --list ended with {exit}:\n{output}");
@@ -31,20 +36,41 @@ public sealed class NativeTests
     [MemberData(nameof(Cases))]
     public void Native(string name)
     {
-        (int exit, string output) = Run("--run", name);
+        string? reference = name.StartsWith("Reference_", StringComparison.Ordinal) ? Reference.Value : null;
+        (int exit, string output) = Run(Executable, Limit, reference, "--run", name);
         exit.Should().Be(0, "{0}", output);
     }
 
-    private static (int Exit, string Output) Run(params string[] arguments)
+    private static string BuildReference()
     {
-        var start = new ProcessStartInfo(Executable, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
-        using Process process = Process.Start(start) ?? throw new InvalidOperationException($"{Executable} did not start");
+        (int exit, string directory) = Run(Executable, Limit, null, "--build-directory");
+        directory = directory.Trim();
+        if (exit != 0 || !Directory.Exists(directory))
+        {
+            throw new InvalidOperationException($"The CMake build directory '{directory}' of {Executable} is gone; the Reference cases build unpatched llama.cpp there.");
+        }
+
+        string[] build = ["--build", directory, "--target", "yapo-reference", "--config", "Release", "--parallel", $"{Environment.ProcessorCount}"];
+        (exit, string output) = Run("cmake", TimeSpan.FromMinutes(30), null, build);
+        exit.Should().Be(0, "cmake {0}:\n{1}", string.Join(' ', build), output);
+        return Path.Combine(directory, "reference", OperatingSystem.IsWindows() ? "yapo-reference.exe" : "yapo-reference");
+    }
+
+    private static (int Exit, string Output) Run(string program, TimeSpan limit, string? reference, params string[] arguments)
+    {
+        var start = new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+        if (reference is not null)
+        {
+            start.Environment["YAPO_REFERENCE"] = reference;
+        }
+
+        using Process process = Process.Start(start) ?? throw new InvalidOperationException($"{program} did not start");
         Task<string> error = process.StandardError.ReadToEndAsync();
         Task<string> output = process.StandardOutput.ReadToEndAsync();
-        if (!process.WaitForExit(Limit))
+        if (!process.WaitForExit(limit))
         {
             process.Kill(entireProcessTree: true);
-            return (-1, $"did not end within {Limit}\n{output.Result}{error.Result}");
+            return (-1, $"did not end within {limit}\n{output.Result}{error.Result}");
         }
 
         return (process.ExitCode, Tail(output.Result) + Tail(error.Result));
