@@ -10,6 +10,9 @@ internal static class CommandCatalog
     /// <summary>Builds all commands; their handlers write to <paramref name="console"/>.</summary>
     public static IEnumerable<Command> Build(CommandConsole console)
     {
+        yield return ChatCommand.Build(console);
+        yield return GenerateCommand.Build(console);
+        yield return ScoreCommand.Build(console);
         yield return VectorCommand.Build(console);
         yield return SaeCommand.Build(console);
         yield return ModelCommand.Build(console);

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Diagnostics;
 using System.Globalization;
 using YaPO.Llama.Cli.Errors;
 using YaPO.Llama.Cli.Options;
@@ -10,6 +11,8 @@ namespace YaPO.Llama.Cli.Commands;
 /// <summary><c>model quantize</c>: writes a model in another quantization through llama.cpp's quantizer.</summary>
 internal static class ModelQuantizeCommand
 {
+    private static readonly TimeSpan MostWaiting = TimeSpan.FromSeconds(3);
+
     internal sealed record Options(string Input, string Output, string Type, int Threads, bool Json);
 
     public static Command Build(CommandConsole console)
@@ -38,15 +41,15 @@ internal static class ModelQuantizeCommand
         OutputFile.Require(options.Output, options.Input);
         console.RouteNativeLog();
         console.Note($"quantizing {options.Input} to {options.Type}");
+        // llama.cpp's quantizer cannot be stopped: on Ctrl+C it is left behind and ends with the process.
+        var work = Task.Run(() => LlamaModel.Quantize(options.Input, options.Output, options.Type, options.Threads), CancellationToken.None);
         try
         {
-            // llama.cpp's quantizer cannot be stopped: on Ctrl+C it is left behind and ends with the process.
-            await Task.Run(() => LlamaModel.Quantize(options.Input, options.Output, options.Type, options.Threads), CancellationToken.None)
-                .WaitAsync(cancellation).ConfigureAwait(false);
+            await work.WaitAsync(cancellation).ConfigureAwait(false);
         }
         catch (OperationCanceledException)
         {
-            RemoveTemporaries(options.Output);
+            RemoveTemporaries(options.Output, work);
             throw;
         }
 
@@ -65,13 +68,19 @@ internal static class ModelQuantizeCommand
         return ExitCodes.Success;
     }
 
-    // The native side writes "<output>.tmp-<process>-<n>" and renames it.
-    private static void RemoveTemporaries(string output)
+    // The native side writes "<output>.tmp-<process>-<n>" and renames it. It first creates the file empty to see whether it can, so an empty one
+    // may come again after it was removed; one with content is open and stays gone.
+    private static void RemoveTemporaries(string output, Task work)
     {
         var full = Path.GetFullPath(output);
-        foreach (var file in Directory.EnumerateFiles(Path.GetDirectoryName(full)!, $"{Path.GetFileName(full)}.tmp-{Environment.ProcessId}-*"))
+        var clock = Stopwatch.StartNew();
+        for (var filled = false; !filled && !work.IsCompleted && clock.Elapsed < MostWaiting; Thread.Sleep(10))
         {
-            File.Delete(file);
+            foreach (var file in new DirectoryInfo(Path.GetDirectoryName(full)!).EnumerateFiles($"{Path.GetFileName(full)}.tmp-{Environment.ProcessId}-*"))
+            {
+                filled |= file.Length > 0;
+                file.Delete();
+            }
         }
     }
 }

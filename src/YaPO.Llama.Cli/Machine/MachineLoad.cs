@@ -31,7 +31,7 @@ internal static class MachineLoad
         }
 
         var free = Math.Max(1, cores - (int)Math.Ceiling(busy));
-        return string.Create(
+        return free >= wanted ? null : string.Create(
             CultureInfo.InvariantCulture,
             $"the machine is busy (load {busy:0.0} on {cores} cores) and spinning threads slow each other down; --threads {free} is likely faster than {wanted}");
     }

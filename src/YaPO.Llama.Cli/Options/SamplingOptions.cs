@@ -1,9 +1,18 @@
 using System.CommandLine;
+using YaPO.Llama.Sessions;
 
 namespace YaPO.Llama.Cli.Options;
 
 /// <summary>How an answer is sampled, as given. Temperature 0 is greedy.</summary>
-internal sealed record SamplingSettings(int MaxTokens, float Temperature, int TopK, float TopP, float MinP, float RepeatPenalty, uint Seed);
+internal sealed record SamplingSettings(int MaxTokens, float Temperature, int TopK, float TopP, float MinP, float RepeatPenalty, uint Seed)
+{
+    /// <summary>The settings as the library takes them.</summary>
+    public GenerationOptions ToGeneration() => new()
+    {
+        MaxTokens = MaxTokens,
+        Sampler = new SamplerOptions { Temperature = Temperature, TopK = TopK, TopP = TopP, MinP = MinP, RepeatPenalty = RepeatPenalty, Seed = Seed },
+    };
+}
 
 /// <summary>The sampling options of generate and chat.</summary>
 internal sealed class SamplingOptions

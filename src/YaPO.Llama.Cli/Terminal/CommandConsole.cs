@@ -1,5 +1,6 @@
 using System.Text;
 using Microsoft.Extensions.Logging;
+using YaPO.Llama.Datasets;
 using YaPO.Llama.Models;
 
 namespace YaPO.Llama.Cli.Terminal;
@@ -77,6 +78,18 @@ internal sealed class CommandConsole : IDisposable
             IsErrorInteractive = !Console.IsErrorRedirected,
             Width = Console.IsOutputRedirected ? RedirectedWidth : Math.Max(40, Console.WindowWidth),
         };
+    }
+
+    /// <summary>Reads a whole JSON Lines file, or stdin for "-", before any work starts.</summary>
+    /// <exception cref="YapoException">Unreadable, without any line, or with a malformed line, which the message names.</exception>
+    public List<T> ReadJsonLines<T>(string path, Func<JsonLine, T> convert)
+    {
+        var items = path == "-"
+            ? JsonLines.Read(new MemoryStream(Encoding.UTF8.GetBytes(In.ReadToEnd())), "stdin", convert).ToList()
+            : JsonLines.Read(path, convert).ToList();
+        return items.Count > 0
+            ? items
+            : throw new YapoException(YapoErrorKind.Format, $"{(path == "-" ? "stdin" : path)} holds no line; expected one JSON object per line");
     }
 
     /// <summary>A line for the person, on stderr, unless --quiet.</summary>

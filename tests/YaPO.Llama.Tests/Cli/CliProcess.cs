@@ -12,14 +12,13 @@ internal sealed partial class CliProcess : IDisposable
     private readonly StringBuilder _output = new();
     private readonly StringBuilder _error = new();
 
+    private readonly Task _readers;
+
     private CliProcess(Process process)
     {
         _process = process;
-        process.OutputDataReceived += (_, e) => Append(_output, e.Data);
-        process.ErrorDataReceived += (_, e) => Append(_error, e.Data);
         process.Start();
-        process.BeginOutputReadLine();
-        process.BeginErrorReadLine();
+        _readers = Task.WhenAll(Task.Run(() => Read(process.StandardOutput, _output)), Task.Run(() => Read(process.StandardError, _error)));
     }
 
     public string Output
@@ -95,16 +94,17 @@ internal sealed partial class CliProcess : IDisposable
         }
     }
 
+    /// <summary>Waits for the end with stdin open; the exit code.</summary>
+    public int WaitForExit() => _process.WaitForExit(Patience)
+        ? _process.ExitCode
+        : throw new InvalidOperationException($"still running after {Patience}\nstdout: {Output}\nstderr: {Error}");
+
     /// <summary>Closes stdin and waits for the end.</summary>
     public CliRun Finish()
     {
         _process.StandardInput.Close();
-        if (!_process.WaitForExit(Patience))
-        {
-            throw new InvalidOperationException($"still running after {Patience}\nstdout: {Output}\nstderr: {Error}");
-        }
-
-        _process.WaitForExit(); // both streams to their end
+        WaitForExit();
+        _readers.Wait(Patience).Should().BeTrue("both streams end with the process");
         return new CliRun(_process.ExitCode, Output, Error);
     }
 
@@ -119,13 +119,15 @@ internal sealed partial class CliProcess : IDisposable
         _process.Dispose();
     }
 
-    private static void Append(StringBuilder text, string? line)
+    // Character by character, not line by line: an answer is streamed.
+    private static void Read(StreamReader reader, StringBuilder text)
     {
-        if (line is not null)
+        var buffer = new char[1024];
+        for (int n; (n = reader.Read(buffer, 0, buffer.Length)) > 0;)
         {
             lock (text)
             {
-                text.Append(line).Append('\n');
+                text.Append(buffer, 0, n);
             }
         }
     }

@@ -1,0 +1,83 @@
+using YaPO.Llama.Cli.Machine;
+using YaPO.Llama.Cli.Options;
+using YaPO.Llama.Cli.Terminal;
+using YaPO.Llama.Models;
+using YaPO.Llama.Sessions;
+
+namespace YaPO.Llama.Cli.Steered;
+
+/// <summary>A loaded model and the vectors that belong to it, checked against each other.</summary>
+internal sealed class SteeredModel : IDisposable
+{
+    private readonly EngineSettings _engine;
+
+    private SteeredModel(LlamaModel model, ModelIdentity identity, IReadOnlyList<LoadedVector> vectors, EngineSettings engine)
+    {
+        Model = model;
+        Identity = identity;
+        Vectors = vectors;
+        _engine = engine;
+    }
+
+    public LlamaModel Model { get; }
+
+    public ModelIdentity Identity { get; }
+
+    public IReadOnlyList<LoadedVector> Vectors { get; }
+
+    /// <summary>All settings of all vectors, in the order of the command line.</summary>
+    public IReadOnlyList<SteeringSetting> Steering => [.. Vectors.SelectMany(v => v.Settings)];
+
+    /// <summary>
+    /// Reads the vectors, finds the model (as given, or the first vector's by fingerprint), checks that they belong together, loads it, and says
+    /// on stderr what was taken and why.
+    /// </summary>
+    /// <exception cref="YapoException">Something is missing, malformed, or does not belong together (<see cref="YapoErrorKind.Mismatch"/>).</exception>
+    public static SteeredModel Open(SteeringSettings settings, EngineSettings engine, CommandConsole console, CancellationToken cancellation)
+    {
+        var search = new ModelSearch(settings.ModelDirectory);
+        var vectors = settings.Vectors.Select(spec => LoadedVector.Load(spec, search)).ToList();
+        var found = settings.Model is { } given
+            ? new FoundModel(given, "as given")
+            : search.FindModel(vectors[0], settings.AllowMismatch);
+        Errors.InputFile.Require(found.Path);
+        var identity = ModelFingerprint.Compute(found.Path);
+        foreach (var vector in vectors)
+        {
+            if (VectorFit.Check(vector, found.Path, identity, settings.AllowMismatch) is { } warning)
+            {
+                console.Warn(warning);
+            }
+        }
+
+        console.RouteNativeLog();
+        var model = LlamaModel.Load(found.Path, engine.ModelOptions, cancellation: cancellation);
+        console.Note($"model {found.Path} ({model.Info.Description}): {found.Why}");
+        foreach (var vector in vectors)
+        {
+            console.Note($"vector {vector.Describe()}");
+        }
+
+        if (MachineLoad.Warning(MachineLoad.Average(), Environment.ProcessorCount, engine.Threads) is { } busy)
+        {
+            console.Warn(busy);
+        }
+
+        return new SteeredModel(model, identity, vectors, engine);
+    }
+
+    /// <summary>
+    /// A context for jobs of <paramref name="tokens"/> tokens: --ctx-size where it was given, else what the job needs, at most what the model was
+    /// trained with.
+    /// </summary>
+    public ContextOptions ContextFor(int tokens) => new()
+    {
+        ContextSize = _engine.ContextSize ?? Math.Clamp(tokens, 1, Math.Max(1, Model.Info.TrainingContext)),
+        Threads = _engine.Threads,
+    };
+
+    public void Dispose() => Model.Dispose();
+}
+
+/// <summary>A model file, and why it was taken.</summary>
+internal sealed record FoundModel(string Path, string Why);
