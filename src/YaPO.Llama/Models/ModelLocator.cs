@@ -103,7 +103,8 @@ public sealed class ModelLocator
         {
             foreach (var folder in Folders)
             {
-                if (Files(folder, path).OrderBy(f => f.Length).ThenBy(f => f, StringComparer.Ordinal).FirstOrDefault() is { } found)
+                // Compared as a name, not as a pattern: "*.ysv" must not find anything.
+                if (Files(folder, "*" + Path.GetExtension(path)).Where(f => Path.GetFileName(f) == path).OrderBy(f => f.Length).ThenBy(f => f, StringComparer.Ordinal).FirstOrDefault() is { } found)
                 {
                     return found;
                 }
@@ -138,6 +139,28 @@ public sealed class ModelLocator
         var (chosen, reason) = Choose(wanted, fitting, cancellation);
         cache.Save();
         return new LocatedModel(chosen.Path, chosen.Identity, reason, [.. fitting.Where(m => m.Path != chosen.Path).Select(m => m.Path)]);
+    }
+
+    /// <summary>The same search, looking in <paramref name="folder"/> first.</summary>
+    public ModelLocator WithFolder(string folder) => new(Folders.Prepend(folder).Where(Directory.Exists), cache);
+
+    /// <summary>Any model whose residual stream has this width, for vectors that are tried on another model on purpose; null when there is none.</summary>
+    public LocatedModel? FindWidth(int modelWidth, CancellationToken cancellation = default)
+    {
+        var fitting = Models(cancellation).Where(m => m.Identity.DModel == modelWidth).ToArray();
+        cache.Save();
+        return fitting.Length == 0
+            ? null
+            : new LocatedModel(fitting[0].Path, fitting[0].Identity, $"not the model of the vector, but of its d_model {modelWidth}", [.. fitting.Skip(1).Select(m => m.Path)]);
+    }
+
+    /// <summary>Identity of a model file, from the cache where it is known.</summary>
+    /// <exception cref="YapoException">It is no GGUF model.</exception>
+    public ModelIdentity Identify(string path)
+    {
+        var identity = cache.Identity(path);
+        cache.Save();
+        return identity;
     }
 
     private ((string Path, ModelIdentity Identity) Model, string Reason) Choose(

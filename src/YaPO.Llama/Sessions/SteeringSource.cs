@@ -34,12 +34,32 @@ public sealed class SteeringSource
         return new SteeringSource(spec, path, SteeringFile.Load(path));
     }
 
+    /// <summary>Finds the model that the vectors were made for: beside their file, then where <paramref name="locator"/> looks.</summary>
+    /// <param name="locator">See <see cref="ModelLocator.Create"/>.</param>
+    /// <param name="allowMismatch">Takes a model of the same width where there is no better one.</param>
+    /// <param name="cancellation">Stops the reading of files.</param>
+    /// <exception cref="YapoException"><see cref="YapoErrorKind.Mismatch"/>: expected, found, where it was looked for.</exception>
+    public LocatedModel FindModel(ModelLocator locator, bool allowMismatch = false, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(locator);
+        var everywhere = locator.WithFolder(System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(Path))!);
+        try
+        {
+            return everywhere.Find(File.Base, cancellation);
+        }
+        catch (YapoException e) when (e.Kind == YapoErrorKind.Mismatch)
+        {
+            return (allowMismatch ? everywhere.FindWidth(File.DModel, cancellation) : null) ?? throw new YapoException(e.Kind, $"{Path}: {e.Message}", e);
+        }
+    }
+
     /// <summary>Checks that the vectors were made for this model.</summary>
     /// <param name="modelPath">For messages.</param>
     /// <param name="model">From <see cref="FingerprintCache"/> or <see cref="ModelFingerprint"/>.</param>
     /// <param name="allowMismatch">Accepts another fingerprint as long as width and layers fit.</param>
+    /// <returns>What the person should know although it is no error; null when there is nothing.</returns>
     /// <exception cref="YapoException"><see cref="YapoErrorKind.Mismatch"/> with expected and found.</exception>
-    public void RequireFits(string modelPath, ModelIdentity model, bool allowMismatch = false)
+    public string? RequireFits(string modelPath, ModelIdentity model, bool allowMismatch = false)
     {
         ArgumentNullException.ThrowIfNull(model);
         if (File.DModel != model.DModel)
@@ -52,13 +72,20 @@ public sealed class SteeringSource
             throw new YapoException(YapoErrorKind.Mismatch, $"{Path}: vector {beyond.Name} is for layer {beyond.Layer}; {modelPath} has layers 0 … {model.LayerCount - 1}");
         }
 
-        if (!allowMismatch && File.Base.Fingerprint.Length > 0 && File.Base.Fingerprint != model.Fingerprint)
+        if (File.Base.Fingerprint.Length == 0)
         {
-            throw new YapoException(
-                YapoErrorKind.Mismatch,
-                $"{Path} was made for {Describe(File.Base.Name, File.Base.Architecture, File.Base.Fingerprint)}; {modelPath} is {Describe(model.Name, model.Architecture, model.Fingerprint)}. " +
-                "Use that model, or --allow-mismatch to steer this one anyway");
+            return $"{Path} does not say which model it was made for: only d_model {File.DModel} and the layers were checked";
         }
+
+        if (File.Base.Fingerprint == model.Fingerprint)
+        {
+            return null;
+        }
+
+        var difference = $"{Path} was made for {Describe(File.Base.Name, File.Base.Architecture, File.Base.Fingerprint)}; {modelPath} is {Describe(model.Name, model.Architecture, model.Fingerprint)}";
+        return allowMismatch
+            ? $"{difference}; attached all the same (--allow-mismatch)"
+            : throw new YapoException(YapoErrorKind.Mismatch, $"{difference}. Use that model, or --allow-mismatch to steer this one anyway");
     }
 
     private static string Describe(string name, string architecture, string fingerprint) =>

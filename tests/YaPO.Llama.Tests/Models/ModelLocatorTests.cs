@@ -95,7 +95,34 @@ public sealed class ModelLocatorTests : IDisposable
         locator.ResolveVector("egypt.ysv").Should().Be(vector);
         locator.ResolveVector(vector).Should().Be(vector);
         locator.Invoking(l => l.ResolveVector("cairo.ysv")).Should().Throw<YapoException>().WithMessage($"*cairo.ysv*{folder}*").Which.Kind.Should().Be(YapoErrorKind.Io);
+        locator.Invoking(l => l.ResolveVector("*.ysv")).Should().Throw<YapoException>("a name is no pattern");
         locator.Invoking(l => l.ResolveVector("x/egypt.ysv")).Should().Throw<YapoException>("a path with a folder means that folder");
+    }
+
+    [Fact]
+    public void FindModel_VectorBesideItsModel_NeedsNoModelFolder()
+    {
+        var model = Model("home/model.gguf");
+        var path = Path.Combine(folder, "home", "v.ysv");
+        var file = new SteeringFile
+        {
+            DModel = 64,
+            Vectors = [new SteeringVector { Name = "v", Kind = VectorKind.Dense, Layer = 1, Value = new float[64] }],
+            Base = ModelFingerprint.Compute(model).ToBaseModel(),
+        };
+        var nowhere = new ModelLocator([]);
+        SteeringSource Saved(SteeringFile content)
+        {
+            content.Save(path);
+            return SteeringSource.Load(VectorSpec.Parse(path), nowhere);
+        }
+
+        Saved(file).FindModel(nowhere).Path.Should().Be(model);
+        var stranger = Saved(file with { Base = file.Base with { Fingerprint = new string('c', 64) } });
+        stranger.Invoking(s => s.FindModel(nowhere)).Should().Throw<YapoException>().WithMessage($"{path}: *cccccccccccc*");
+        stranger.FindModel(nowhere, allowMismatch: true).Should().Match<LocatedModel>(m => m.Path == model && m.Reason.Contains("not the model"));
+        var wide = Saved(new SteeringFile { DModel = 32, Vectors = [file.Vectors[0] with { Value = new float[32] }], Base = file.Base with { Fingerprint = new string('c', 64) } });
+        wide.Invoking(s => s.FindModel(nowhere, allowMismatch: true)).Should().Throw<YapoException>("no width fits either");
     }
 
     [Fact]
@@ -121,8 +148,9 @@ public sealed class ModelLocatorTests : IDisposable
         var stranger = Source(new SteeringFile { DModel = 64, Vectors = [vector], Base = identity.ToBaseModel() with { Fingerprint = new string('b', 64) } });
         stranger.Settings.Should().ContainSingle().Which.Strength.Should().Be(1.5f);
         stranger.Invoking(s => s.RequireFits("m.gguf", identity)).Should().Throw<YapoException>().WithMessage("*bbbbbbbbbbbb*--allow-mismatch*");
-        stranger.RequireFits("m.gguf", identity, allowMismatch: true);
-        Source(new SteeringFile { DModel = 64, Vectors = [vector], Base = identity.ToBaseModel() }).RequireFits("m.gguf", identity);
+        stranger.RequireFits("m.gguf", identity, allowMismatch: true).Should().Contain("bbbbbbbbbbbb");
+        Source(new SteeringFile { DModel = 64, Vectors = [vector], Base = identity.ToBaseModel() }).RequireFits("m.gguf", identity).Should().BeNull();
+        Source(new SteeringFile { DModel = 64, Vectors = [vector] }).RequireFits("m.gguf", identity).Should().Contain("does not say");
 
         var wide = Source(new SteeringFile { DModel = 32, Vectors = [vector with { Value = new float[32] }], Base = identity.ToBaseModel() });
         wide.Invoking(s => s.RequireFits("m.gguf", identity, allowMismatch: true)).Should().Throw<YapoException>().WithMessage("*32*64*");
