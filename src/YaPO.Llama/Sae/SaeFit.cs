@@ -38,7 +38,7 @@ public enum SaeFitVerdict
 /// </summary>
 public static class SaeFit
 {
-    /// <summary>Explained variance from which a fit is called good. Gemma Scope's published SAEs lie at 0.7 to 0.9 on general text.</summary>
+    /// <summary>Explained variance from which a fit is called good: a rule of thumb, to be checked on real weights.</summary>
     public const double GoodExplainedVariance = 0.5;
 
     /// <summary>Explained variance below which the SAE is called wrong.</summary>
