@@ -65,8 +65,14 @@ void make_bpe(const std::string & path, int32_t n) {
         kinds.push_back(1);
     }
     ggml_context * data = nullptr;
-    gguf_context * file = gguf_init_from_file(path.c_str(), {false, &data});
-    CHECK(file);
+    gguf_context * old  = gguf_init_from_file(path.c_str(), {false, &data});
+    CHECK(old);
+    gguf_context * file = gguf_init_empty();
+    gguf_set_kv(file, old);
+    for (int64_t i = 0; i < gguf_get_n_tensors(old); ++i) {
+        gguf_add_tensor(file, ggml_get_tensor(data, gguf_get_tensor_name(old, i)));
+    }
+    gguf_free(old);
     const auto set = [&](const char * key, const std::vector<std::string> & texts) {
         std::vector<const char *> p;
         for (const std::string & t : texts) {
