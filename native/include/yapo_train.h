@@ -128,6 +128,11 @@ YAPO_API yapo_status yapo_sae_set_weights(yapo_sae_trainer * trainer, const floa
 YAPO_API yapo_status yapo_sae_save_state(yapo_sae_trainer * trainer, const char * path, yapo_error ** err);
 YAPO_API yapo_status yapo_sae_load_state(yapo_sae_trainer * trainer, const char * path, yapo_error ** err);
 
+/* Codes of rows [N, D] under any JumpReLU SAE (enc [F, D], enc_bias, threshold [F]): z [N, F] = relu(pre) * (pre > threshold), pre = enc h + enc_bias.
+ * No handle: statistics over features, in slices of F or N as memory allows. */
+YAPO_API yapo_status yapo_sae_encode(int64_t d_model, int64_t f, const float * enc, const float * enc_bias, const float * threshold,
+                                     const float * rows, int64_t n_rows, int32_t n_workers, float * z, yapo_error ** err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -74,4 +74,10 @@ internal static unsafe partial class NativeMethods
 
     [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial yapo_status yapo_sae_load_state(SaeTrainerHandle trainer, string path, out nint err);
+
+    /// <summary><paramref name="z"/> [N, F] is filled.</summary>
+    [LibraryImport(Library)]
+    internal static partial yapo_status yapo_sae_encode(
+        long d_model, long f, ReadOnlySpan<float> enc, ReadOnlySpan<float> enc_bias, ReadOnlySpan<float> threshold,
+        ReadOnlySpan<float> rows, long n_rows, int n_workers, Span<float> z, out nint err);
 }

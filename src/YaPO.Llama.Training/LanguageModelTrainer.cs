@@ -1,3 +1,4 @@
+using YaPO.Llama.IO;
 using YaPO.Llama.Training.Checkpoints;
 using YaPO.Llama.Training.LanguageModels;
 using YaPO.Llama.Training.Optimization;
@@ -25,7 +26,7 @@ public static class LanguageModelTrainer
         CancellationToken cancellation = default)
     {
         options.Validate();
-        var modelHash = FileHash.Sha256(initialModel);
+        var modelHash = InputFile.Sha256(initialModel, cancellation);
         using var engine = NativeLanguageModel.Create(initialModel, options);
         return Run(engine, modelHash, batches, output, options, progress, cancellation);
     }

@@ -109,7 +109,7 @@ public sealed class CheckpointFolder
         return resume ? Load() : null;
     }
 
-    /// <summary>Makes <paramref name="writeState"/> (which gets the path of a new file) the latest checkpoint.</summary>
+    /// <summary>Makes <paramref name="writeState"/> (which gets the path of a new file; it may write others whose names begin so) the latest checkpoint.</summary>
     public Checkpoint Save(long step, double seconds, Action<string> writeState)
     {
         var name = $"state-{step:D8}.bin";
@@ -128,9 +128,9 @@ public sealed class CheckpointFolder
             json.WriteRawValue(_config);
             json.WriteEndObject();
         });
-        foreach (var old in Directory.EnumerateFiles(Path, "state-*.bin"))
+        foreach (var old in Directory.EnumerateFiles(Path, "state-*"))
         {
-            if (System.IO.Path.GetFileName(old) != name)
+            if (!System.IO.Path.GetFileName(old).StartsWith(name, StringComparison.Ordinal))
             {
                 File.Delete(old);
             }

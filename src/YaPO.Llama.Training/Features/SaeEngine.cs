@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using YaPO.Llama.Interop;
+using YaPO.Llama.Sae;
 
 namespace YaPO.Llama.Training.Features;
 
@@ -9,10 +10,7 @@ namespace YaPO.Llama.Training.Features;
 /// <param name="L0">Mean number of active latents per row.</param>
 public readonly record struct SaeStep(double Loss, double ExplainedVariance, double L0);
 
-/// <summary>Weights of a JumpReLU SAE. Shapes: enc and dec [F, D] (one row per feature), biases and threshold [F], decoder bias [D].</summary>
-public sealed record SaeWeights(float[] Enc, float[] EncBias, float[] Threshold, float[] Dec, float[] DecBias);
-
-/// <summary>Gradients of the SAE's loss, in the shapes of <see cref="SaeWeights"/>; the threshold's is with respect to log θ.</summary>
+/// <summary>Gradients of the SAE's loss, in the shapes of <see cref="SaeWeights"/> (enc, dec [F, D], biases [F], decoder bias [D]); the threshold's is with respect to log θ.</summary>
 public sealed record SaeGradient(float[] Enc, float[] EncBias, float[] LogThreshold, float[] Dec, float[] DecBias);
 
 /// <summary>Settings of <see cref="SaeEngine"/>.</summary>
@@ -131,9 +129,9 @@ public sealed class SaeEngine : IDisposable
     /// <summary>The weights in the convention of SAE files: pre = enc·h + b, the decoder bias is not subtracted first.</summary>
     public SaeWeights Weights()
     {
-        var w = new SaeWeights(new float[_f * _d], new float[_f], new float[_f], new float[_f * _d], new float[_d]);
-        NativeMethods.yapo_sae_weights(_handle, w.Enc, w.EncBias, w.Threshold, w.Dec, w.DecBias, out var error).Check(error);
-        return w;
+        var (enc, encBias, threshold, dec, decBias) = (new float[_f * _d], new float[_f], new float[_f], new float[_f * _d], new float[_d]);
+        NativeMethods.yapo_sae_weights(_handle, enc, encBias, threshold, dec, decBias, out var error).Check(error);
+        return new SaeWeights(enc, encBias, threshold, dec, decBias);
     }
 
     /// <summary>Goes on from existing weights; moments and step count are cleared.</summary>
@@ -144,7 +142,7 @@ public sealed class SaeEngine : IDisposable
             throw new ArgumentException($"the weights are not of {_f} latents of width {_d}", nameof(weights));
         }
 
-        NativeMethods.yapo_sae_set_weights(_handle, weights.Enc, weights.EncBias, weights.Threshold, weights.Dec, weights.DecBias, out var error).Check(error);
+        NativeMethods.yapo_sae_set_weights(_handle, weights.Enc.Span, weights.EncBias.Span, weights.Threshold.Span, weights.Dec.Span, weights.DecBias.Span, out var error).Check(error);
     }
 
     /// <summary>Writes weights, moments and step count, atomically.</summary>

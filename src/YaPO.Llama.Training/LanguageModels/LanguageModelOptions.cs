@@ -1,4 +1,5 @@
-using YaPO.Llama.Training.Configuration;
+using System.Text.Json.Nodes;
+using YaPO.Llama.IO;
 
 namespace YaPO.Llama.Training.LanguageModels;
 
@@ -63,21 +64,23 @@ public sealed record LanguageModelOptions
     public int ValidateEvery { get; init; } = 200;
 
     /// <summary>Canonical JSON of everything that decides the result.</summary>
-    public string ToCanonicalJson(string model, string data) => CanonicalJson.Write(
-        ("batch_size", BatchSize),
-        ("beta1", Beta1),
-        ("beta2", Beta2),
-        ("context_length", ContextLength),
-        ("data", data),
-        ("epsilon", Epsilon),
-        ("final_learning_rate_fraction", FinalLearningRateFraction),
-        ("gradient_clip", GradientClip),
-        ("learning_rate", LearningRate),
-        ("micro_batch", MicroBatch),
-        ("model_sha256", model),
-        ("steps", Steps),
-        ("warmup_steps", WarmupSteps),
-        ("weight_decay", WeightDecay));
+    public string ToCanonicalJson(string model, string data) => CanonicalJson.Write(new JsonObject
+    {
+        ["batch_size"] = BatchSize,
+        ["beta1"] = Beta1,
+        ["beta2"] = Beta2,
+        ["context_length"] = ContextLength,
+        ["data"] = data,
+        ["epsilon"] = Epsilon,
+        ["final_learning_rate_fraction"] = FinalLearningRateFraction,
+        ["gradient_clip"] = GradientClip,
+        ["learning_rate"] = LearningRate,
+        ["micro_batch"] = MicroBatch,
+        ["model_sha256"] = model,
+        ["steps"] = Steps,
+        ["warmup_steps"] = WarmupSteps,
+        ["weight_decay"] = WeightDecay,
+    });
 
     internal void Validate()
     {

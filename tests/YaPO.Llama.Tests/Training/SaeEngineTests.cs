@@ -1,4 +1,5 @@
 using Xunit.Abstractions;
+using YaPO.Llama.Sae;
 using YaPO.Llama.Training.Features;
 using YaPO.Llama.Training.Randomness;
 
@@ -52,7 +53,7 @@ public sealed class SaeEngineTests(ITestOutputHelper output)
     [Fact]
     public void TrainStep_AnyNumberOfWorkers_GivesTheSameBytes()
     {
-        var results = new List<SaeWeights>();
+        var results = new List<float[]>();
         foreach (var workers in new[] { 1, 2, 3 })
         {
             var (engine, rows, _) = Make(Small with { Workers = workers }, 64);
@@ -62,11 +63,11 @@ public sealed class SaeEngineTests(ITestOutputHelper output)
                 engine.TrainStep(rows, 1e-2, 0.01);
             }
 
-            results.Add(engine.Weights());
+            results.Add(All(engine));
         }
 
-        results[1].Should().BeEquivalentTo(results[0], o => o.WithStrictOrdering());
-        results[2].Should().BeEquivalentTo(results[0], o => o.WithStrictOrdering());
+        results[1].Should().Equal(results[0]);
+        results[2].Should().Equal(results[0]);
     }
 
     [Fact]
@@ -75,7 +76,7 @@ public sealed class SaeEngineTests(ITestOutputHelper output)
         var (engine, rows, _) = Make(Small, 32);
         using var owned = engine;
         engine.TrainStep(rows, 0.05, 0.01);
-        foreach (var row in engine.Weights().Dec.Chunk(D))
+        foreach (var row in engine.Weights().Dec.ToArray().Chunk(D))
         {
             Math.Sqrt(row.Sum(x => (double)x * x)).Should().BeApproximately(1, 1e-6);
         }
@@ -93,7 +94,7 @@ public sealed class SaeEngineTests(ITestOutputHelper output)
         b.LoadState(folder["zustand-ä.bin"]);
         a.TrainStep(rows, 1e-2, 0.01);
         b.TrainStep(rows, 1e-2, 0.01);
-        b.Weights().Should().BeEquivalentTo(a.Weights(), o => o.WithStrictOrdering());
+        All(b).Should().Equal(All(a));
         Directory.GetFiles(folder.Root).Should().HaveCount(1, "no temporary file stays behind");
     }
 
@@ -120,7 +121,7 @@ public sealed class SaeEngineTests(ITestOutputHelper output)
         using var owned = engine;
         engine.TrainStep(rows, 0.01, 0.01);
         var w = engine.Weights();
-        var scaled = new SaeWeights([.. w.Enc.Select(x => x / 2)], [.. w.EncBias.Select(x => x / 2)], [.. w.Threshold.Select(x => x / 2)], [.. w.Dec.Select(x => x * 2)], w.DecBias);
+        var scaled = new SaeWeights(Times(w.Enc, 0.5f), Times(w.EncBias, 0.5f), Times(w.Threshold, 0.5f), Times(w.Dec, 2), w.DecBias);
         var before = engine.Evaluate(rows);
         using var other = new SaeEngine(Small, mean);
         other.SetWeights(scaled);
@@ -171,6 +172,14 @@ public sealed class SaeEngineTests(ITestOutputHelper output)
         var mean = Enumerable.Range(0, D).Select(_ => (float)random.NextGaussian()).ToArray();
         var rows = Enumerable.Range(0, n * D).Select(i => (float)random.NextGaussian() + mean[i % D]).ToArray();
         return (new SaeEngine(options, mean), rows, mean);
+    }
+
+    private static float[] Times(ReadOnlyMemory<float> values, float factor) => [.. values.ToArray().Select(x => x * factor)];
+
+    private static float[] All(SaeEngine engine)
+    {
+        var w = engine.Weights();
+        return [.. w.Enc.Span, .. w.EncBias.Span, .. w.Threshold.Span, .. w.Dec.Span, .. w.DecBias.Span];
     }
 
     private static double[] Differences(double[] parameters, SaeOracle oracle, bool[] gates)

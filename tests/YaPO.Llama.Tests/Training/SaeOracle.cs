@@ -1,4 +1,4 @@
-using YaPO.Llama.Training.Features;
+using YaPO.Llama.Sae;
 
 namespace YaPO.Llama.Tests.Training;
 
@@ -13,15 +13,15 @@ internal sealed class SaeOracle(SaeWeights w, float[] rows, float[] mean, double
     private readonly int _f = w.EncBias.Length;
     private readonly int _n = rows.Length / mean.Length;
 
-    public double[] Enc { get; } = [.. w.Enc.Select(x => (double)x)];
+    public double[] Enc { get; } = [.. w.Enc.ToArray().Select(x => (double)x)];
 
-    public double[] EncBias { get; } = [.. w.EncBias.Select((b, j) => b + Enumerable.Range(0, mean.Length).Sum(i => (double)w.Enc[(j * mean.Length) + i] * mean[i]))];
+    public double[] EncBias { get; } = [.. w.EncBias.ToArray().Select((b, j) => b + Enumerable.Range(0, mean.Length).Sum(i => (double)w.Enc.Span[(j * mean.Length) + i] * mean[i]))];
 
-    public double[] Theta { get; } = [.. w.Threshold.Select(x => (double)x)];
+    public double[] Theta { get; } = [.. w.Threshold.ToArray().Select(x => (double)x)];
 
-    public double[] Dec { get; } = [.. w.Dec.Select(x => (double)x)];
+    public double[] Dec { get; } = [.. w.Dec.ToArray().Select(x => (double)x)];
 
-    public double[] DecBias { get; } = [.. w.DecBias.Select((b, i) => b - (double)mean[i])];
+    public double[] DecBias { get; } = [.. w.DecBias.ToArray().Select((b, i) => b - (double)mean[i])];
 
     public double Variance => Enumerable.Range(0, _n * _d).Sum(i => Math.Pow(rows[i] - (double)mean[i % _d], 2)) / _n;
 

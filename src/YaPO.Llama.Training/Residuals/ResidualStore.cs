@@ -1,0 +1,73 @@
+using System.IO.MemoryMappedFiles;
+
+namespace YaPO.Llama.Training.Residuals;
+
+/// <summary>
+/// F32 rows of the residual stream, [N, D], outside the managed heap: in memory, or in a memory-mapped file when they are many.
+/// (Not F16: residual entries of tens of thousands are normal at attention sinks.)
+/// </summary>
+public sealed unsafe class ResidualStore : IDisposable
+{
+    private readonly MemoryMappedFile _file;
+    private readonly MemoryMappedViewAccessor _view;
+    private readonly string? _path;
+    private readonly float* _data;
+
+    /// <summary>Room for <paramref name="rows"/> rows.</summary>
+    /// <param name="rows">N.</param>
+    /// <param name="width">D.</param>
+    /// <param name="folder">Where a file goes when the rows take more than <paramref name="memoryLimit"/> bytes; null: the temporary folder.</param>
+    /// <param name="memoryLimit">Bytes that are kept in memory.</param>
+    public ResidualStore(long rows, int width, string? folder = null, long memoryLimit = 1L << 30)
+    {
+        (Rows, Width) = (rows, width);
+        var bytes = Math.Max(1, rows * width * sizeof(float));
+        try
+        {
+            if (bytes <= memoryLimit)
+            {
+                _file = MemoryMappedFile.CreateNew(null, bytes);
+            }
+            else
+            {
+                _path = Path.Combine(folder ?? Path.GetTempPath(), $"residuals-{Environment.ProcessId:x}-{Guid.NewGuid():N}.tmp");
+                _file = MemoryMappedFile.CreateFromFile(
+                    new FileStream(_path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None, 1, FileOptions.DeleteOnClose), null, bytes, MemoryMappedFileAccess.ReadWrite, HandleInheritability.None, leaveOpen: false);
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new YapoException(YapoErrorKind.Failed, $"no room for {bytes >> 20} MiB of residuals in {folder ?? Path.GetTempPath()}: {e.Message}", e);
+        }
+
+        _view = _file.CreateViewAccessor(0, bytes);
+        byte* start = null;
+        _view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
+        _data = (float*)(start + _view.PointerOffset);
+    }
+
+    /// <summary>N.</summary>
+    public long Rows { get; }
+
+    /// <summary>D.</summary>
+    public int Width { get; }
+
+    /// <summary>Rows <paramref name="first"/> … as one span, [count, D].</summary>
+    public Span<float> Slice(long first, int count)
+    {
+        if (first < 0 || count < 0 || first + count > Rows)
+        {
+            throw new ArgumentOutOfRangeException(nameof(first), $"rows {first} … {first + count} of {Rows}");
+        }
+
+        return new Span<float>(_data + (first * Width), checked(count * Width));
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _view.SafeMemoryMappedViewHandle.ReleasePointer();
+        _view.Dispose();
+        _file.Dispose();
+    }
+}

@@ -1,0 +1,141 @@
+using YaPO.Llama.Interop;
+using YaPO.Llama.Training.Pairs;
+using YaPO.Llama.Training.Residuals;
+
+namespace YaPO.Llama.Training.Vectors;
+
+/// <summary>
+/// <see cref="IPairEngine"/> over libyapo's upper-block trainer: residuals captured by llama.cpp, blocks above the steered one and the head
+/// computed by our own ggml graph on the weights of the GGUF as they are.
+/// </summary>
+public sealed unsafe class GgmlPairEngine : IPairEngine
+{
+    private readonly UpperHandle _upper;
+    private readonly UpperWorkerHandle[] _workers;
+    private readonly IReadOnlyList<EncodedSequence> _sequences;
+    private readonly float[][] _weights;
+    private readonly ResidualStore _residuals;
+    private readonly long[] _firstRow;
+    private int _parameters;
+
+    /// <summary>Loads the upper blocks.</summary>
+    /// <param name="gguf">The model file.</param>
+    /// <param name="layer">The steered block.</param>
+    /// <param name="sequences">Token sequences.</param>
+    /// <param name="weights">Position weights [T] of each sequence.</param>
+    /// <param name="residuals">Residuals after the block, sequence after sequence; not owned.</param>
+    /// <param name="workers">Threads.</param>
+    public GgmlPairEngine(string gguf, int layer, IReadOnlyList<EncodedSequence> sequences, float[][] weights, ResidualStore residuals, int workers)
+    {
+        (_sequences, _weights, _residuals) = (sequences, weights, residuals);
+        _firstRow = new long[sequences.Count];
+        for (var i = 1; i < sequences.Count; i++)
+        {
+            _firstRow[i] = _firstRow[i - 1] + sequences[i - 1].Tokens.Length;
+        }
+
+        NativeMethods.yapo_upper_load(gguf, layer, out _upper, out var error).Check(error);
+        _workers = new UpperWorkerHandle[workers];
+        try
+        {
+            for (var i = 0; i < workers; i++)
+            {
+                NativeMethods.yapo_upper_worker_create(_upper, out _workers[i], out error).Check(error);
+            }
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public string Name => "yapo-ggml/1";
+
+    /// <inheritdoc/>
+    public int Workers => _workers.Length;
+
+    /// <inheritdoc/>
+    public void SetLatents(LatentRows latents)
+    {
+        _parameters = latents.Parameters;
+        foreach (var worker in _workers)
+        {
+            NativeMethods.yapo_upper_worker_set_latents(
+                worker,
+                (int)(latents.IsDense ? yapo_vector_kind.YAPO_VECTOR_DENSE : yapo_vector_kind.YAPO_VECTOR_SPARSE),
+                latents.Index.Length,
+                latents.ModelWidth,
+                latents.Enc,
+                latents.EncBias,
+                latents.Threshold,
+                latents.Dec,
+                out var error).Check(error);
+        }
+    }
+
+    /// <inheritdoc/>
+    public double LogProb(int worker, int sequence, ReadOnlySpan<float> v, double multiplier)
+    {
+        Expect(v);
+        fixed (int* tokens = _sequences[sequence].Tokens)
+        fixed (float* residual = Residual(sequence))
+        fixed (float* weight = _weights[sequence])
+        {
+            var native = Native(sequence, tokens, residual, weight);
+            NativeMethods.yapo_upper_logprob(_workers[worker], native, v, (float)multiplier, out var logprob, out var error).Check(error);
+            return logprob;
+        }
+    }
+
+    /// <inheritdoc/>
+    public double LogProbGradient(int worker, int sequence, ReadOnlySpan<float> v, double multiplier, double scale, Span<float> gradient)
+    {
+        Expect(v);
+        if (gradient.Length != _parameters)
+        {
+            throw new ArgumentException($"the gradient has {gradient.Length} entries, expected {_parameters}", nameof(gradient));
+        }
+
+        fixed (int* tokens = _sequences[sequence].Tokens)
+        fixed (float* residual = Residual(sequence))
+        fixed (float* weight = _weights[sequence])
+        {
+            var native = Native(sequence, tokens, residual, weight);
+            NativeMethods.yapo_upper_logprob_gradient(_workers[worker], native, v, (float)multiplier, scale, gradient, out var logprob, out var error).Check(error);
+            return logprob;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (var worker in _workers)
+        {
+            worker?.Dispose();
+        }
+
+        _upper.Dispose();
+    }
+
+    private Span<float> Residual(int sequence) => _residuals.Slice(_firstRow[sequence], _sequences[sequence].Tokens.Length);
+
+    private void Expect(ReadOnlySpan<float> v)
+    {
+        if (v.Length != 0 && v.Length != _parameters)
+        {
+            throw new ArgumentException($"v has {v.Length} entries, expected {_parameters}", nameof(v));
+        }
+    }
+
+    private yapo_sequence Native(int sequence, int* tokens, float* residual, float* weight) => new()
+    {
+        struct_size = (uint)sizeof(yapo_sequence),
+        n_tokens = _sequences[sequence].Tokens.Length,
+        tokens = tokens,
+        residual = residual,
+        completion_start = _sequences[sequence].CompletionStart,
+        position_weight = weight,
+    };
+}
