@@ -10,6 +10,9 @@ namespace YaPO.Llama.Training.Vectors;
 /// </summary>
 public sealed unsafe class GgmlPairEngine : IPairEngine
 {
+    /// <summary>What vectors record.</summary>
+    public const string EngineName = "yapo-ggml/1";
+
     private readonly UpperHandle _upper;
     private readonly UpperWorkerHandle[] _workers;
     private readonly IReadOnlyList<EncodedSequence> _sequences;
@@ -51,7 +54,7 @@ public sealed unsafe class GgmlPairEngine : IPairEngine
     }
 
     /// <inheritdoc/>
-    public string Name => "yapo-ggml/1";
+    public string Name => EngineName;
 
     /// <inheritdoc/>
     public int Workers => _workers.Length;
