@@ -13,6 +13,7 @@ internal static class CommandCatalog
         yield return ChatCommand.Build(console);
         yield return GenerateCommand.Build(console);
         yield return ScoreCommand.Build(console);
+        yield return TrainCommand.Build(console);
         yield return VectorCommand.Build(console);
         yield return SaeCommand.Build(console);
         yield return ModelCommand.Build(console);

@@ -62,7 +62,7 @@ public static class SteeringTrainer
         if (sae is not null)
         {
             status?.Invoke($"encoding {residuals.Rows} rows with {sae.Info.Width} latents");
-            statistics = LatentStatistics.Measure(sae, () => SteeredRows(trainSequences, weights, residuals), options.Workers, cancellation);
+            statistics = LatentStatistics.Measure(sae, () => SteeredRows(trainSequences, weights, residuals), options.WorkerCount, cancellation);
         }
 
         var (normMean, rms) = Norms(trainSequences, residuals);
@@ -72,7 +72,7 @@ public static class SteeringTrainer
                 vector = VectorBuilder.Dense(ContrastVectors.Caa(trainSequences, residuals, options.AnswerTokens), layer, VectorName(options));
                 break;
             case SteeringMethod.Sas:
-                var (index, value) = ContrastVectors.Sas(sae!, trainSequences, residuals, options.AnswerTokens, options.Tau, options.Workers, cancellation);
+                var (index, value) = ContrastVectors.Sas(sae!, trainSequences, residuals, options.AnswerTokens, options.Tau, options.WorkerCount, cancellation);
                 vector = VectorBuilder.Sparse(sae!, index, value, VectorName(options), options.DecoderType);
                 break;
             default:
@@ -110,7 +110,7 @@ public static class SteeringTrainer
             },
         };
         file.Save(options.Output);
-        var impact = Impact(vector, trainSequences, weights, residuals, options.Workers);
+        var impact = Impact(vector, trainSequences, weights, residuals, options.WorkerCount);
         return new SteeringTrainingResult(
             file, new FileInfo(options.Output).Length, train.Count, validation.Count, encoder.Shortened, statistics?.Active().Length ?? 0, vector.NegativeMass, impact, optimized, watch.Elapsed.TotalSeconds);
     }
@@ -141,8 +141,8 @@ public static class SteeringTrainer
             mean = scale = Array.ConvertAll(active, j => (float)statistics.MeanWhenActive(j));
         }
 
-        status?.Invoke($"training {latents.Parameters} coordinates on {trainPairs} pairs, {options.Workers} workers");
-        using var engine = new GgmlPairEngine(options.Model, layer, sequences, weights, residuals, options.Workers);
+        status?.Invoke($"training {latents.Parameters} coordinates on {trainPairs} pairs, {options.WorkerCount} workers");
+        using var engine = new GgmlPairEngine(options.Model, layer, sequences, weights, residuals, options.WorkerCount);
         return new VectorOptimizer(engine, latents, scale, rate, mean, trainPairs, validationPairs, options.Optimizer)
             .Run(folder, checkpoint, options.CheckpointSeconds, options.LogPath, progress, cancellation);
     }

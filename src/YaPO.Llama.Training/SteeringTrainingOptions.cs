@@ -93,8 +93,11 @@ public sealed record SteeringTrainingOptions
     /// <summary>Storage of decoder rows in the file.</summary>
     public Gguf.GgmlType DecoderType { get; init; } = Gguf.GgmlType.F32;
 
-    /// <summary>Threads: workers of the trainer and of llama.cpp; 0: the number of processors. The trained numbers do not depend on it.</summary>
+    /// <summary>Threads of llama.cpp, which computes the blocks up to the layer; 0: the number of physical cores.</summary>
     public int Threads { get; init; }
+
+    /// <summary>Pairs computed at once, one thread each; 0: <see cref="Threads"/>, or the number of processors. Never changes the result.</summary>
+    public int Workers { get; init; }
 
     /// <summary>Device of the forward passes below the layer.</summary>
     public ModelOptions ModelOptions { get; init; } = new();
@@ -111,7 +114,7 @@ public sealed record SteeringTrainingOptions
     /// <summary>JSON Lines log, or null.</summary>
     public string? LogPath { get; init; }
 
-    internal int Workers => Threads > 0 ? Threads : Environment.ProcessorCount;
+    internal int WorkerCount => Workers > 0 ? Workers : Threads > 0 ? Threads : Environment.ProcessorCount;
 
     internal bool NeedsSae => Method is SteeringMethod.Yapo or SteeringMethod.Sas;
 

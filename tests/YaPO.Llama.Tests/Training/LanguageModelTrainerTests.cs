@@ -55,11 +55,11 @@ public sealed class LanguageModelTrainerTests
     public void Run_CancelledTwiceAndResumed_WritesTheBytesOfAnUninterruptedRun()
     {
         using var folder = new TemporaryFolder();
-        var whole = folder["whole.gguf"];
+        var whole = folder.File("whole.gguf");
         LanguageModelTrainer.Run(new FakeLanguageModel(), "m", Data(), whole, Options, null, CancellationToken.None);
 
-        var options = Options with { CheckpointFolder = folder["checkpoint"], LogPath = folder["log.jsonl"], Resume = true };
-        var parts = folder["parts.gguf"];
+        var options = Options with { CheckpointFolder = folder.File("checkpoint"), LogPath = folder.File("log.jsonl"), Resume = true };
+        var parts = folder.File("parts.gguf");
         foreach (var stopAfter in new[] { 7, 12 })
         {
             using var stop = new CancellationTokenSource();
@@ -80,19 +80,19 @@ public sealed class LanguageModelTrainerTests
     public void Run_EngineThatDiesWithoutWarning_GoesOnFromTheLastCheckpoint()
     {
         using var folder = new TemporaryFolder();
-        var whole = folder["whole.gguf"];
+        var whole = folder.File("whole.gguf");
         LanguageModelTrainer.Run(new FakeLanguageModel(), "m", Data(), whole, Options, null, CancellationToken.None);
 
-        var options = Options with { CheckpointFolder = folder["checkpoint"], LogPath = folder["log.jsonl"], CheckpointSeconds = 0, Resume = true };
+        var options = Options with { CheckpointFolder = folder.File("checkpoint"), LogPath = folder.File("log.jsonl"), CheckpointSeconds = 0, Resume = true };
         using (var engine = new FakeLanguageModel { AfterStep = n => { if (n == 23) { throw new InvalidOperationException("kill"); } } })
         {
-            var run = () => LanguageModelTrainer.Run(engine, "m", Data(), folder["x"], options, null, CancellationToken.None);
+            var run = () => LanguageModelTrainer.Run(engine, "m", Data(), folder.File("x"), options, null, CancellationToken.None);
             run.Should().Throw<InvalidOperationException>();
         }
 
         File.AppendAllText(options.LogPath, "{\"step\":23,\"lo");
-        LanguageModelTrainer.Run(new FakeLanguageModel(), "m", Data(), folder["x"], options, null, CancellationToken.None);
-        File.ReadAllBytes(folder["x"]).Should().Equal(File.ReadAllBytes(whole));
+        LanguageModelTrainer.Run(new FakeLanguageModel(), "m", Data(), folder.File("x"), options, null, CancellationToken.None);
+        File.ReadAllBytes(folder.File("x")).Should().Equal(File.ReadAllBytes(whole));
         Steps(options.LogPath).Should().Equal(Enumerable.Range(1, 40).Select(i => (long)i));
     }
 
@@ -100,14 +100,14 @@ public sealed class LanguageModelTrainerTests
     public void Run_CheckpointOfOtherSettings_IsRefused()
     {
         using var folder = new TemporaryFolder();
-        var options = Options with { CheckpointFolder = folder["checkpoint"] };
-        LanguageModelTrainer.Run(new FakeLanguageModel(), "m", Data(), folder["x"], options, null, CancellationToken.None);
+        var options = Options with { CheckpointFolder = folder.File("checkpoint") };
+        LanguageModelTrainer.Run(new FakeLanguageModel(), "m", Data(), folder.File("x"), options, null, CancellationToken.None);
 
-        var again = () => LanguageModelTrainer.Run(new FakeLanguageModel(), "m", Data(), folder["x"], options, null, CancellationToken.None);
+        var again = () => LanguageModelTrainer.Run(new FakeLanguageModel(), "m", Data(), folder.File("x"), options, null, CancellationToken.None);
         again.Should().Throw<YapoException>().WithMessage("*--resume*");
-        var other = () => LanguageModelTrainer.Run(new FakeLanguageModel(), "m", Data(), folder["x"], options with { Resume = true, LearningRate = 2e-3 }, null, CancellationToken.None);
+        var other = () => LanguageModelTrainer.Run(new FakeLanguageModel(), "m", Data(), folder.File("x"), options with { Resume = true, LearningRate = 2e-3 }, null, CancellationToken.None);
         other.Should().Throw<YapoException>().Where(e => e.Kind == YapoErrorKind.Mismatch);
-        var data = () => LanguageModelTrainer.Run(new FakeLanguageModel(), "m", Data(9), folder["x"], options with { Resume = true }, null, CancellationToken.None);
+        var data = () => LanguageModelTrainer.Run(new FakeLanguageModel(), "m", Data(9), folder.File("x"), options with { Resume = true }, null, CancellationToken.None);
         data.Should().Throw<YapoException>().Where(e => e.Kind == YapoErrorKind.Mismatch);
     }
 
@@ -115,8 +115,8 @@ public sealed class LanguageModelTrainerTests
     public void Run_WithValidationRows_LogsValidationLoss()
     {
         using var folder = new TemporaryFolder();
-        var options = Options with { LogPath = folder["log.jsonl"], ValidationRows = new int[18] };
-        var result = LanguageModelTrainer.Run(new FakeLanguageModel(), "m", Data(), folder["x"], options, null, CancellationToken.None);
+        var options = Options with { LogPath = folder.File("log.jsonl"), ValidationRows = new int[18] };
+        var result = LanguageModelTrainer.Run(new FakeLanguageModel(), "m", Data(), folder.File("x"), options, null, CancellationToken.None);
         result.ValidationLoss.Should().BeGreaterThan(18);
         File.ReadLines(options.LogPath).Count(line => line.Contains("validation_loss", StringComparison.Ordinal)).Should().Be(4);
     }

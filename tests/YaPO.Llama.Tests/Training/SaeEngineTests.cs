@@ -89,13 +89,13 @@ public sealed class SaeEngineTests(ITestOutputHelper output)
         var (a, rows, mean) = Make(Small, 32);
         using var ownedA = a;
         a.TrainStep(rows, 1e-2, 0.01);
-        a.SaveState(folder["zustand-ä.bin"]);
+        a.SaveState(folder.File("zustand-ä.bin"));
         using var b = new SaeEngine(Small with { Seed = 99 }, mean);
-        b.LoadState(folder["zustand-ä.bin"]);
+        b.LoadState(folder.File("zustand-ä.bin"));
         a.TrainStep(rows, 1e-2, 0.01);
         b.TrainStep(rows, 1e-2, 0.01);
         All(b).Should().Equal(All(a));
-        Directory.GetFiles(folder.Root).Should().HaveCount(1, "no temporary file stays behind");
+        Directory.GetFiles(folder.Path).Should().HaveCount(1, "no temporary file stays behind");
     }
 
     [Fact]
@@ -104,14 +104,14 @@ public sealed class SaeEngineTests(ITestOutputHelper output)
         using var folder = new TemporaryFolder();
         var (engine, _, mean) = Make(Small, 32);
         using var owned = engine;
-        engine.SaveState(folder["s"]);
-        File.WriteAllBytes(folder["cut"], File.ReadAllBytes(folder["s"])[..^4]);
-        File.WriteAllText(folder["text"], "not a state at all, but long enough for a header of that size");
+        engine.SaveState(folder.File("s"));
+        File.WriteAllBytes(folder.File("cut"), File.ReadAllBytes(folder.File("s"))[..^4]);
+        File.WriteAllText(folder.File("text"), "not a state at all, but long enough for a header of that size");
         using var other = new SaeEngine(Small with { Latents = F * 2 }, mean);
-        ((Action)(() => engine.LoadState(folder["cut"]))).Should().Throw<YapoException>().Where(e => e.Kind == YapoErrorKind.Format);
-        ((Action)(() => engine.LoadState(folder["text"]))).Should().Throw<YapoException>().Where(e => e.Kind == YapoErrorKind.Format);
-        ((Action)(() => engine.LoadState(folder["none"]))).Should().Throw<YapoException>().Where(e => e.Kind == YapoErrorKind.Io);
-        ((Action)(() => other.LoadState(folder["s"]))).Should().Throw<YapoException>().Where(e => e.Kind == YapoErrorKind.Mismatch);
+        ((Action)(() => engine.LoadState(folder.File("cut")))).Should().Throw<YapoException>().Where(e => e.Kind == YapoErrorKind.Format);
+        ((Action)(() => engine.LoadState(folder.File("text")))).Should().Throw<YapoException>().Where(e => e.Kind == YapoErrorKind.Format);
+        ((Action)(() => engine.LoadState(folder.File("none")))).Should().Throw<YapoException>().Where(e => e.Kind == YapoErrorKind.Io);
+        ((Action)(() => other.LoadState(folder.File("s")))).Should().Throw<YapoException>().Where(e => e.Kind == YapoErrorKind.Mismatch);
     }
 
     [Fact]

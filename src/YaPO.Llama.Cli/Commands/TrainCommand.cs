@@ -1,0 +1,218 @@
+using System.CommandLine;
+using System.Globalization;
+using YaPO.Llama.Cli.Errors;
+using YaPO.Llama.Cli.Options;
+using YaPO.Llama.Cli.Terminal;
+using YaPO.Llama.Gguf;
+using YaPO.Llama.Steering;
+using YaPO.Llama.Training;
+using YaPO.Llama.Training.Pairs;
+using YaPO.Llama.Training.Vectors;
+
+namespace YaPO.Llama.Cli.Commands;
+
+/// <summary><c>train</c>: learns a steering vector from preference pairs.</summary>
+internal static class TrainCommand
+{
+    internal sealed record Options(SteeringTrainingOptions Training, bool Json);
+
+    public static Command Build(CommandConsole console)
+    {
+        var defaults = new VectorOptimizerOptions();
+        var method = new Option<string>("--method")
+        {
+            Description = "yapo: preference optimization in an SAE's latents; bipo: the same, dense; caa, sas: mean differences, forward passes only.",
+            DefaultValueFactory = _ => "yapo",
+            HelpName = "METHOD",
+        }.OneOf("yapo", "bipo", "caa", "sas");
+        var model = new Option<string>("--model", "-m") { Description = "GGUF model to train on, any quantization (required).", Required = true, HelpName = "FILE" };
+        var sae = new Option<string?>("--sae") { Description = "SAE GGUF; needed by yapo and sas (default: none).", HelpName = "FILE" };
+        var layer = new Option<int?>("--layer") { Description = "Zero-based block whose output is steered (default: the SAE's).", HelpName = "L" }.Within(0, 100_000);
+        var data = new Option<string>("--data") { Description = "Preference pairs, JSON Lines of {prompt, chosen, rejected} (required).", Required = true, HelpName = "FILE.jsonl" };
+        var validation = new Option<string?>("--validation-data")
+        {
+            Description = "Pairs to validate on: the best vector is kept, and training stops early when it no longer improves (default: none).",
+            HelpName = "FILE.jsonl",
+        };
+        var output = SingleOptions.Output("Vector file (.ysv)");
+        var name = new Option<string?>("--name") { Description = "Name of the vector (default: the output's file name).", HelpName = "TEXT" };
+        var means = new Option<string?>("--positive-means") { Description = "In words, what positive strength does, recorded in the file (default: a general sentence).", HelpName = "TEXT" };
+        var steps = Number("--steps", "Optimizer steps.", defaults.Steps, 1, int.MaxValue, "N");
+        var batch = Number("--batch-size", "Pairs per step.", defaults.BatchSize, 1, 1 << 20, "N");
+        var rate = Number("--learning-rate", "Peak learning rate: the share of a latent's mean activation (dense: of the residual's root mean square) that one step moves.", defaults.LearningRate, 0, 1e6, "X");
+        var warmup = Number("--warmup-steps", "Steps of linear warm-up before the cosine decay.", defaults.WarmupSteps, 0, int.MaxValue, "N");
+        var beta = Number("--beta", "Sharpness of the preference loss, per nat.", defaults.Beta, 0, 1e6, "X");
+        var decay = Number("--weight-decay", "Decoupled weight decay.", defaults.WeightDecay, 0, 1e6, "X");
+        var clip = Number("--gradient-clip", "Largest gradient norm. 0: off.", defaults.GradientClip, 0, 1e6, "X");
+        var features = Number("--max-features", "Latents kept (yapo); the most effective ones are refitted alone. 0: keep all.", defaults.MaxFeatures, 0, 1 << 26, "K");
+        var refit = Number("--refit-steps", "Steps of that refit.", defaults.RefitSteps, 0, int.MaxValue, "N");
+        var l1 = Number("--l1", "L1 penalty while training (yapo). 0: off.", defaults.L1, 0, 1e6, "X");
+        var validateEvery = Number("--validate-every", "Steps between validations.", defaults.ValidateEvery, 1, int.MaxValue, "N");
+        var patience = Number("--patience", "Validations without improvement that end training. 0: never.", defaults.Patience, 0, int.MaxValue, "N");
+        var seed = new Option<ulong>("--seed") { Description = "Decides data order and directions.", DefaultValueFactory = _ => 0, HelpName = "N" };
+        var positions = new Option<string>("--positions") { Description = "Steered positions: all (but BOS), all+bos, prompt, generated, assistant, START-END.", DefaultValueFactory = _ => "all", HelpName = "POSITIONS" };
+        var paper = new Option<bool>("--paper-compat") { Description = "Completion as the public YaPO code writes it, \" \" + text + EOS (default: the chat template's own form)." };
+        var maxTokens = Number("--max-tokens", "Longest sequence; longer prompts keep BOS, the template's header and their end.", 1024, 16, 1 << 20, "N");
+        var tau = Number("--tau", "sas: share of one side's examples in which a latent must fire.", 0.7, 0, 1, "X");
+        var answer = new Option<string>("--answer-tokens") { Description = "caa, sas: the answer tokens looked at: mean, first or last.", DefaultValueFactory = _ => "mean", HelpName = "WHICH" }.OneOf("mean", "first", "last");
+        var strength = Number("--recommended-strength", "Strength recorded for those who give none; 1 is what was trained.", 1.0, -1e6, 1e6, "X");
+        var type = new Option<string>("--type") { Description = "Storage of the decoder rows: f32, bf16 or f16.", DefaultValueFactory = _ => "f32", HelpName = "TYPE" }.OneOf("f32", "bf16", "f16");
+        var checkpoint = new Option<string?>("--checkpoint") { Description = "Folder for checkpoints; Ctrl+C saves one there (default: none).", HelpName = "DIR" };
+        var resume = new Option<bool>("--resume") { Description = "Go on from the checkpoint, to the same bytes as an uninterrupted run (default: start anew)." };
+        var log = new Option<string?>("--log") { Description = "JSON Lines log of every step (default: none).", HelpName = "FILE.jsonl" };
+        var engine = new Option<string>("--engine") { Description = "What computes gradients: ggml, on the model as it is.", DefaultValueFactory = _ => "ggml", HelpName = "ENGINE" }.OneOf("ggml");
+        var json = SingleOptions.Json();
+        var engineOptions = new EngineOptions();
+        var command = new Command("train", "Learn a steering vector from preference pairs.")
+        {
+            method, model, sae, layer, data, validation, output, name, means, steps, batch, rate, warmup, beta, decay, clip, features, refit, l1, validateEvery, patience, seed,
+            positions, paper, maxTokens, tau, answer, strength, type, checkpoint, resume, log, engine, json,
+        };
+        engineOptions.AddTo(command, withContext: false);
+        return command.Handle(
+            console,
+            parsed =>
+            {
+                var settings = engineOptions.Read(parsed);
+                return new Options(
+                    new SteeringTrainingOptions
+                    {
+                        Method = Enum.Parse<SteeringMethod>(parsed.GetValue(method)!, ignoreCase: true),
+                        Model = parsed.GetRequiredValue(model),
+                        Sae = parsed.GetValue(sae),
+                        Layer = parsed.GetValue(layer),
+                        Data = parsed.GetRequiredValue(data),
+                        ValidationData = parsed.GetValue(validation),
+                        Output = parsed.GetRequiredValue(output),
+                        Name = parsed.GetValue(name),
+                        PositiveMeans = parsed.GetValue(means) ?? "prefers the chosen answers of the training pairs",
+                        Positions = SteeringPositions.Parse(parsed.GetValue(positions)!),
+                        Format = parsed.GetValue(paper) ? PairFormat.PaperCompatible : PairFormat.Template,
+                        MaxTokens = parsed.GetValue(maxTokens),
+                        Tau = parsed.GetValue(tau),
+                        AnswerTokens = Enum.Parse<AnswerTokens>(parsed.GetValue(answer)!, ignoreCase: true),
+                        RecommendedStrength = parsed.GetValue(strength),
+                        DecoderType = parsed.GetValue(type) switch { "f32" => GgmlType.F32, "bf16" => GgmlType.BF16, _ => GgmlType.F16 },
+                        CheckpointFolder = parsed.GetValue(checkpoint),
+                        Resume = parsed.GetValue(resume),
+                        LogPath = parsed.GetValue(log),
+                        Threads = settings.Threads,
+                        ModelOptions = settings.ModelOptions,
+                        Optimizer = new VectorOptimizerOptions
+                        {
+                            Steps = parsed.GetValue(steps),
+                            BatchSize = parsed.GetValue(batch),
+                            LearningRate = parsed.GetValue(rate),
+                            WarmupSteps = parsed.GetValue(warmup),
+                            Beta = parsed.GetValue(beta),
+                            WeightDecay = parsed.GetValue(decay),
+                            GradientClip = parsed.GetValue(clip),
+                            MaxFeatures = parsed.GetValue(features),
+                            RefitSteps = parsed.GetValue(refit),
+                            L1 = parsed.GetValue(l1),
+                            ValidateEvery = parsed.GetValue(validateEvery),
+                            Patience = parsed.GetValue(patience),
+                            Seed = parsed.GetValue(seed),
+                        },
+                    },
+                    parsed.GetValue(json));
+            },
+            HandleAsync);
+    }
+
+    internal static async Task<int> HandleAsync(Options options, CommandConsole console, CancellationToken cancellation)
+    {
+        var training = options.Training;
+        if (training.Resume && training.CheckpointFolder is null)
+        {
+            throw new YapoException(YapoErrorKind.InvalidArgument, "--resume needs the folder of the checkpoint: --checkpoint DIR");
+        }
+
+        foreach (var input in new[] { training.Model, training.Data, training.Sae, training.ValidationData })
+        {
+            if (input is not null)
+            {
+                InputFile.Require(input);
+            }
+        }
+
+        OutputFile.Require(training.Output, training.Model, training.Data, training.Sae, training.ValidationData);
+        console.RouteNativeLog();
+        ProgressLine? line = null;
+        SteeringTrainingResult result;
+        try
+        {
+            result = await Task.Run(
+                () => SteeringTrainer.Train(
+                    training,
+                    console.Note,
+                    p => (line ??= console.Progress($"training {Path.GetFileName(training.Output)}", p.TotalSteps, "steps"))
+                        .Report(p.Step, string.Create(CultureInfo.InvariantCulture, $"loss {p.Loss:0.000}, {p.Details}")),
+                    cancellation),
+                CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (training.CheckpointFolder is not null)
+        {
+            console.EndProgress();
+            console.Note($"stopped; the state is in {training.CheckpointFolder}. Go on with the same command and --resume.");
+            throw;
+        }
+
+        console.EndProgress();
+        Write(result, training, options.Json, console);
+        return ExitCodes.Success;
+    }
+
+    private static void Write(SteeringTrainingResult result, SteeringTrainingOptions training, bool json, CommandConsole console)
+    {
+        var vector = result.File.Vectors[0];
+        var optimized = result.Optimized;
+        var pruning = optimized?.Sparsification;
+        if (json)
+        {
+            console.WriteJson(new
+            {
+                training.Output,
+                result.Bytes,
+                Method = training.MethodName,
+                vector.Layer,
+                Support = vector.Kind == VectorKind.Sparse ? vector.K : vector.Value.Length,
+                result.ActiveLatents,
+                result.Pairs,
+                result.ValidationPairs,
+                result.Shortened,
+                result.NegativeMass,
+                HNormMean = vector.HNormMean,
+                result.Impact,
+                Steps = optimized?.Steps,
+                Validation = optimized?.Validation,
+                Sparsification = pruning,
+                result.Seconds,
+            });
+            return;
+        }
+
+        var text = console.Out;
+        text.WriteLine(Line($"wrote {training.Output}, {Sizes.Text(result.Bytes)}: {training.MethodName} at layer {vector.Layer}, {(vector.Kind == VectorKind.Sparse ? $"{vector.K} of {vector.Sae!.Width} features" : "dense")}, {result.Seconds:0.0} s"));
+        text.WriteLine(Line($"  at strength 1: ‖Δh‖/‖h‖ {100 * result.Impact.RelativeMean:0.0} %, negative mass {100 * result.NegativeMass:0.0} %, tokens with a clipped feature {100 * result.Impact.ClippedRows:0.0} %, distance from the flattened vector {100 * result.Impact.FlattenGap:0.0} %"));
+        if (pruning is not null)
+        {
+            text.WriteLine(Line($"  kept {pruning.Kept} of {pruning.Features} features: loss {pruning.Before.Loss:0.0000} → {pruning.Pruned.Loss:0.0000} pruned → {pruning.Refitted.Loss:0.0000} refitted; accuracy {100 * pruning.Before.Accuracy:0.0} % → {100 * pruning.Pruned.Accuracy:0.0} % → {100 * pruning.Refitted.Accuracy:0.0} %"));
+        }
+
+        if (optimized?.Validation is { } validation)
+        {
+            text.WriteLine(Line($"  validation: loss {validation.Loss:0.0000}, margin {validation.Margin:0.00} nats, accuracy {100 * validation.Accuracy:0.0} %"));
+        }
+
+        if (result.Shortened > 0)
+        {
+            console.Warn($"{result.Shortened} prompts were longer than --max-tokens {training.MaxTokens} and lost tokens after their header");
+        }
+    }
+
+    private static string Line(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
+
+    private static Option<T> Number<T>(string name, string description, T value, T least, T most, string unit) where T : struct, System.Numerics.INumber<T>
+        => new Option<T>(name) { Description = description, DefaultValueFactory = _ => value, HelpName = unit }.Within(least, most);
+}

@@ -1,0 +1,71 @@
+using YaPO.Llama.Training.Randomness;
+using YaPO.Llama.Training.Vectors;
+
+namespace YaPO.Llama.Tests.Training;
+
+/// <summary>
+/// An engine with a known answer: log p of sequence s is −10 + a_s·(μv) − ½ |μv|² with a hidden direction that chosen sequences share, plus noise.
+/// </summary>
+internal sealed class FakePairEngine : IPairEngine
+{
+    private readonly double[][] _a;
+    private LatentRows _latents;
+
+    public FakePairEngine(int pairs, LatentRows latents, int workers = 1)
+    {
+        var random = new SeededRandom(5, "fake");
+        Workers = workers;
+        _latents = latents;
+        var p = latents.Parameters;
+        Direction = [.. Enumerable.Range(0, p).Select(_ => random.NextGaussian())];
+        _a = [.. Enumerable.Range(0, 2 * pairs).Select(s => Direction.Select(x => (s % 2 == 0 ? x : -x) + (0.3 * random.NextGaussian())).ToArray())];
+    }
+
+    public double[] Direction { get; }
+
+    public Action<int>? BeforeGradient { get; init; }
+
+    public int Gradients { get; private set; }
+
+    public string Name => "fake";
+
+    public int Workers { get; }
+
+    public void SetLatents(LatentRows latents) => _latents = latents;
+
+    public double LogProb(int worker, int sequence, ReadOnlySpan<float> v, double multiplier)
+    {
+        var a = A(sequence);
+        var sum = -10.0;
+        for (var k = 0; k < v.Length; k++)
+        {
+            var x = multiplier * v[k];
+            sum += (a[k] * x) - (0.5 * x * x);
+        }
+
+        return sum;
+    }
+
+    public double LogProbGradient(int worker, int sequence, ReadOnlySpan<float> v, double multiplier, double scale, Span<float> gradient)
+    {
+        lock (_a)
+        {
+            BeforeGradient?.Invoke(++Gradients);
+        }
+
+        var a = A(sequence);
+        for (var k = 0; k < v.Length; k++)
+        {
+            gradient[k] += (float)(scale * multiplier * (a[k] - (multiplier * v[k])));
+        }
+
+        return LogProb(worker, sequence, v, multiplier);
+    }
+
+    public void Dispose()
+    {
+    }
+
+    // After a selection the coordinates are those of the chosen latents; Index holds their numbers.
+    private double[] A(int sequence) => _latents.IsDense ? _a[sequence] : Array.ConvertAll(_latents.Index, j => _a[sequence][j]);
+}
