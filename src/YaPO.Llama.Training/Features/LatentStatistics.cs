@@ -34,7 +34,17 @@ public sealed record LatentStatistics(long Rows, long[] Count, double[] Sum, flo
     public static LatentStatistics Measure(SaeFile sae, Func<IEnumerable<ReadOnlyMemory<float>>> chunks, int workers, CancellationToken cancellation = default)
     {
         RefuseTopK(sae);
-        int d = sae.Info.DModel, f = sae.Info.Width;
+        return Measure(sae.ReadEncoder, sae.EncBias, sae.Threshold, sae.Info.DModel, chunks, workers, cancellation);
+    }
+
+    /// <summary>Reads encoder rows of latents <paramref name="first"/> … into <paramref name="rows"/>.</summary>
+    public delegate void EncoderReader(int first, Span<float> rows);
+
+    /// <summary>The same for weights that are anywhere.</summary>
+    public static LatentStatistics Measure(
+        EncoderReader readEncoder, float[] encBias, float[] threshold, int modelWidth, Func<IEnumerable<ReadOnlyMemory<float>>> chunks, int workers, CancellationToken cancellation = default)
+    {
+        int d = modelWidth, f = encBias.Length;
         var (count, sum, max) = (new long[f], new double[f], new float[f]);
         long rows = 0;
         var codes = new float[TileRows * Math.Min(TileLatents, f)];
@@ -42,7 +52,7 @@ public sealed record LatentStatistics(long Rows, long[] Count, double[] Sum, flo
         {
             var n = Math.Min(TileLatents, f - first);
             var enc = new float[n * d];
-            sae.ReadEncoder(first, enc);
+            readEncoder(first, enc);
             rows = 0;
             foreach (var chunk in chunks())
             {
@@ -51,7 +61,7 @@ public sealed record LatentStatistics(long Rows, long[] Count, double[] Sum, flo
                     cancellation.ThrowIfCancellationRequested();
                     var block = chunk.Slice(start * d, Math.Min(TileRows * d, chunk.Length - (start * d))).Span;
                     var blockRows = block.Length / d;
-                    NativeMethods.yapo_sae_encode(d, n, enc, sae.EncBias.AsSpan(first, n), sae.Threshold.AsSpan(first, n), block, blockRows, workers, codes, out var error).Check(error, cancellation);
+                    NativeMethods.yapo_sae_encode(d, n, enc, encBias.AsSpan(first, n), threshold.AsSpan(first, n), block, blockRows, workers, codes, out var error).Check(error, cancellation);
                     Add(codes.AsSpan(0, blockRows * n), n, count.AsSpan(first, n), sum.AsSpan(first, n), max.AsSpan(first, n));
                     rows += blockRows;
                 }

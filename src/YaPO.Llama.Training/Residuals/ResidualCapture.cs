@@ -13,10 +13,11 @@ public sealed class ResidualCapture : IDisposable
     /// <summary>Creates a context that captures at <paramref name="layer"/>.</summary>
     /// <param name="model">The model.</param>
     /// <param name="layer">Zero-based block.</param>
-    /// <param name="maxTokens">Longest sequence.</param>
+    /// <param name="maxTokens">Most tokens of one call.</param>
     /// <param name="threads">0: the number of physical cores.</param>
+    /// <param name="sequences">Most sequences of one call.</param>
     /// <exception cref="YapoException">The layer is out of range or the architecture cannot be captured there.</exception>
-    public ResidualCapture(LlamaModel model, int layer, int maxTokens, int threads = 0)
+    public ResidualCapture(LlamaModel model, int layer, int maxTokens, int threads = 0, int sequences = 1)
     {
         if (layer < 0 || layer >= model.Info.LayerCount)
         {
@@ -26,30 +27,37 @@ public sealed class ResidualCapture : IDisposable
         _lastLayer = layer == model.Info.LayerCount - 1;
         Width = model.Info.ModelWidth;
         MaxTokens = maxTokens;
-        _context = new LlamaContext(model, new ContextOptions { ContextSize = maxTokens, BatchSize = maxTokens, Threads = threads });
+        _context = new LlamaContext(model, new ContextOptions { ContextSize = maxTokens, BatchSize = maxTokens, Threads = threads, Sequences = sequences });
         _context.SetCapture((layer, CaptureSite.BeforeSteering));
     }
 
     /// <summary>D.</summary>
     public int Width { get; }
 
-    /// <summary>Longest sequence.</summary>
+    /// <summary>Most tokens of one call.</summary>
     public int MaxTokens { get; }
 
     /// <summary>Residuals of one sequence from an empty cache, [T, D].</summary>
-    public void Run(ReadOnlySpan<int> tokens, Span<float> residuals, CancellationToken cancellation = default)
+    public void Run(int[] tokens, Span<float> residuals, CancellationToken cancellation = default) => Run([tokens], residuals, cancellation);
+
+    /// <summary>Residuals of several sequences computed together, one after the other, [ΣT, D].</summary>
+    public void Run(IReadOnlyList<int[]> sequences, Span<float> residuals, CancellationToken cancellation = default)
     {
-        if (tokens.Length == 0 || tokens.Length > MaxTokens)
+        var total = sequences.Sum(s => s.Length);
+        if (total == 0 || total > MaxTokens)
         {
-            throw new YapoException(YapoErrorKind.InvalidArgument, $"a sequence of {tokens.Length} tokens; this context takes 1 to {MaxTokens}");
+            throw new YapoException(YapoErrorKind.InvalidArgument, $"{total} tokens at once; this context takes 1 to {MaxTokens}");
         }
 
-        _context.Remove(0, 0);
+        _context.Remove(-1, 0);
         _batch.Clear();
-        for (var t = 0; t < tokens.Length; t++)
+        for (var s = 0; s < sequences.Count; s++)
         {
-            // The last block computes rows with outputs only.
-            _batch.Add(tokens[t], t, output: _lastLayer || t == tokens.Length - 1);
+            for (var t = 0; t < sequences[s].Length; t++)
+            {
+                // The last block computes rows with outputs only.
+                _batch.Add(sequences[s][t], t, s, output: _lastLayer || (s == sequences.Count - 1 && t == sequences[s].Length - 1));
+            }
         }
 
         _context.Decode(_batch, cancellation);

@@ -1,0 +1,131 @@
+using YaPO.Llama.Models;
+using YaPO.Llama.Sae;
+using YaPO.Llama.Tests.Sessions;
+using YaPO.Llama.Training;
+using YaPO.Llama.Training.Randomness;
+using YaPO.Llama.Training.Residuals;
+
+namespace YaPO.Llama.Tests.Training;
+
+public sealed class SaeTrainerTests : NativeTest
+{
+    private readonly TinyWorld _world = new();
+
+    public override void Dispose()
+    {
+        _world.Dispose();
+        base.Dispose();
+    }
+
+    [Fact]
+    public void Train_TinyModel_WritesAnSaeThatFitsBetterThanItsStart()
+    {
+        WriteCorpus();
+        var result = SaeTrainer.Train(Options() with { LogPath = _world["log"] });
+        using var sae = SaeFile.Open(_world["out.gguf"]);
+        sae.Info.Width.Should().Be(64);
+        sae.Info.Layer.Should().Be(TinyWorld.Layer);
+        sae.Info.Base.Fingerprint.Should().Be(ModelFingerprint.Compute(_world.Model).Fingerprint);
+        sae.Rate!.Sum().Should().BeGreaterThan(0);
+        sae.Max!.Zip(sae.Threshold).Count(x => x.First > 0 && x.First <= x.Second).Should().Be(0, "what fires is above its threshold");
+        result.ExplainedVariance.Should().BeGreaterThan(0.3);
+        result.Steps.Should().Be(40);
+        File.ReadLines(_world["log"]).Should().HaveCount(40);
+
+        // The file's own weights, applied by someone else's code to rows of the model, give what the trainer says.
+        using var model = LlamaModel.Load(_world.Model);
+        var window = TextCorpus.Read(_world["text.txt"], model, 64)[3];
+        using var capture = new ResidualCapture(model, TinyWorld.Layer, 64, 1);
+        var rows = new float[window.Length * TinyWorld.Width];
+        capture.Run(window, rows);
+        SaeFit.Measure(sae, rows.AsMemory(TinyWorld.Width)).ExplainedVariance.Should().BeGreaterThan(0);
+    }
+
+    [Fact]
+    public void Train_StoppedAndResumedWithOtherWorkers_WritesTheSameBytes()
+    {
+        WriteCorpus();
+        SaeTrainer.Train(Options());
+        var whole = File.ReadAllBytes(_world["out.gguf"]);
+        File.Delete(_world["out.gguf"]);
+        var options = Options() with { CheckpointFolder = _world["checkpoint"], Resume = true, Workers = 2 };
+        foreach (var at in new[] { 5, 27 })
+        {
+            using var stop = new CancellationTokenSource();
+            var run = () => SaeTrainer.Train(options, progress: p => { if (p.Step == at) { stop.Cancel(); } }, cancellation: stop.Token);
+            run.Should().Throw<OperationCanceledException>();
+            File.Exists(options.Output).Should().BeFalse();
+        }
+
+        SaeTrainer.Train(options);
+        File.ReadAllBytes(_world["out.gguf"]).Should().Equal(whole);
+    }
+
+    [Fact]
+    public void Corpus_LongDocument_IsCutIntoWindowsThatEachStartWithBos()
+    {
+        using var model = LlamaModel.Load(_world.Model);
+        File.WriteAllText(_world["long.txt"], string.Concat(Enumerable.Repeat("what is the tea ", 30)) + "\n\nshort\n");
+        var windows = TextCorpus.Read(_world["long.txt"], model, 20);
+        windows.Should().OnlyContain(w => w.Length <= 20 && w[0] == RandomModel.Bos && w.Count(t => t == RandomModel.Bos) == 1);
+        model.Detokenize(windows.SelectMany(w => w.Skip(1)).ToArray()).Should().Be(string.Concat(Enumerable.Repeat("what is the tea ", 30)) + "short");
+        File.WriteAllText(_world["bad.jsonl"], "{\"text\": \"a\"}\n{\"other\": 1}\n");
+        var bad = () => TextCorpus.Read(_world["bad.jsonl"], model, 20);
+        bad.Should().Throw<YapoException>().WithMessage("*line 2*");
+        File.WriteAllText(_world["none.txt"], "\n\n");
+        var none = () => TextCorpus.Read(_world["none.txt"], model, 20);
+        none.Should().Throw<YapoException>().WithMessage("*no text*");
+    }
+
+    [Fact]
+    public void RowBlocks_OneBlock_HoldsEveryRowButBosOnce()
+    {
+        using var model = LlamaModel.Load(_world.Model);
+        WriteCorpus();
+        var windows = TextCorpus.Read(_world["text.txt"], model, 32)[..20];
+        var blocks = new RowBlocks(windows, RandomModel.Bos, windows.Sum(w => w.Length - 1), 1);
+        using var capture = new ResidualCapture(model, TinyWorld.Layer, 256, 1, 4);
+        var next = blocks.Next();
+        next.Windows.Should().BeEquivalentTo(Enumerable.Range(0, 20));
+        var rows = blocks.Load(capture, next.Block, next.Windows, next.Rows, 4);
+        var expected = new List<string>();
+        foreach (var window in windows)
+        {
+            var alone = new float[window.Length * TinyWorld.Width];
+            capture.Run(window, alone);
+            expected.AddRange(alone.Chunk(TinyWorld.Width).Skip(1).Select(Key));
+        }
+
+        rows.Chunk(TinyWorld.Width).Select(Key).Order().Should().Equal(expected.Order());
+
+        // To rounding: the batch that a row is computed in may change its last bits.
+        static string Key(float[] row) => string.Join(' ', row.Take(4).Select(x => x.ToString("F2", System.Globalization.CultureInfo.InvariantCulture)));
+    }
+
+    private SaeTrainingOptions Options() => new()
+    {
+        Model = _world.Model,
+        Data = _world["text.txt"],
+        Layer = TinyWorld.Layer,
+        Output = _world["out.gguf"],
+        Latents = 64,
+        TargetL0 = 8,
+        Rows = 128 * 40,
+        BatchSize = 128,
+        BlockRows = 1024,
+        EvaluationRows = 128,
+        MaxTokens = 64,
+        LearningRate = 5e-3,
+        ResampleEvery = 10,
+        Threads = 1,
+        Workers = 1,
+        Seed = 6,
+    };
+
+    private void WriteCorpus()
+    {
+        string[] words = ["tea", "bread", "the", "what", "is", "model", "user", "eat", "here", "in", "on", "water", "a"];
+        var random = new SeededRandom(12, "text");
+        File.WriteAllLines(_world["text.txt"], Enumerable.Range(0, 160).SelectMany(_ => new[] { string.Join(' ', Enumerable.Range(0, 10 + random.Next(20)).Select(_ => words[random.Next(words.Length)])), "" }));
+    }
+}
