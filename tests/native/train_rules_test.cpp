@@ -322,19 +322,31 @@ YAPO_TEST(TrainRules_NormsSoftmaxRopeLoss_AgreeWithFiniteDifferences) {
     for (const op_case & c : cases) run(c, seed++);
 }
 
-// Cancellation is where a loss breaks: almost certain and almost impossible targets.
+// Cancellation is where a loss breaks: almost certain and almost impossible targets, with and without a cap.
 YAPO_TEST(TrainRules_CrossEntropy_KeepsSmallDifferences) {
-    yapo::train::context_ptr ctx(ggml_init({size_t(1) << 20, nullptr, false}));
-    ggml_tensor * logits = ggml_new_tensor_2d(ctx.get(), GGML_TYPE_F32, 32, 2);
-    float * l = static_cast<float *>(logits->data);
-    std::fill(l, l + 64, -200.0f);
-    l[0] = l[32] = 200.0f; // capped to +-30: p = 1 - 31 e^-60
-    ggml_tensor * loss = ag::cross_entropy(ctx.get(), logits, ints(ctx.get(), {0, 5}), 30.0f);
-    ggml_cgraph * graph = ggml_new_graph(ctx.get());
-    ggml_build_forward_expand(graph, loss);
-    yapo::train::compute(yapo::train::new_cpu_backend().get(), graph);
-    CHECK_NEAR(static_cast<float *>(loss->data)[0], 0.0, 1e-6, 0);
-    CHECK_NEAR(static_cast<float *>(loss->data)[1], 60.0 * std::tanh(200.0 / 30.0), 0, 1e-6);
+    for (const float cap : {30.0f, 0.0f}) {
+        yapo::train::context_ptr ctx(ggml_init({size_t(1) << 20, nullptr, false}));
+        ggml_tensor * logits = ggml_new_tensor_2d(ctx.get(), GGML_TYPE_F32, 33, 2), * seed = ggml_new_tensor_1d(ctx.get(), GGML_TYPE_F32, 2);
+        float * l = static_cast<float *>(logits->data);
+        std::fill(l, l + 66, -5.0f);
+        l[2] = l[33 + 2] = 16.0f;
+        static_cast<float *>(seed->data)[0] = static_cast<float *>(seed->data)[1] = 1.0f;
+        ggml_tensor * loss = ag::cross_entropy(ctx.get(), logits, ints(ctx.get(), {2, 9}), cap);
+        ag::tape tape(ctx.get(), {});
+        tape.seed(loss, seed);
+        tape.differentiate({loss}, {logits});
+        ggml_cgraph * graph = ggml_new_graph(ctx.get());
+        ggml_build_forward_expand(graph, tape.gradient(logits));
+        yapo::train::compute(yapo::train::new_cpu_backend().get(), graph);
+        const auto capped = [&](double x) { return cap > 0 ? cap * std::tanh(x / cap) : x; };
+        const auto slope = [&](double x) { return cap > 0 ? 1 - std::pow(std::tanh(x / cap), 2) : 1.0; };
+        const double rest = 32 * std::exp(capped(-5) - capped(16)); // about 2e-8
+        const float * g = static_cast<const float *>(tape.gradient(logits)->data);
+        CHECK_NEAR(static_cast<float *>(loss->data)[0], std::log1p(rest), 0, 1e-5);
+        CHECK_NEAR(static_cast<float *>(loss->data)[1], std::log1p(rest) + capped(16) - capped(-5), 0, 1e-6);
+        CHECK_NEAR(g[2], -rest / (1 + rest) * slope(16), 0, 1e-5);
+        CHECK_NEAR(g[0], rest / (1 + rest) / 32 * slope(-5), 0, 1e-5);
+    }
 }
 
 YAPO_TEST(TrainRules_OpWithoutRule_IsRefused) {

@@ -3,11 +3,13 @@
 #include "random_model.h"
 #include "train_gemma2_oracle.h"
 
+#include "gguf.h"
 #include "llama.h"
 #include "yapo_train.h"
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 
 using namespace yapo_test;
 
@@ -154,6 +156,22 @@ void quantize(const std::string & from, const std::string & to, llama_ftype type
     q.ftype = type;
     q.nthread = 1;
     CHECK_EQ(llama_model_quantize(from.c_str(), to.c_str(), &q), 0u);
+}
+
+// Multiplies one row of an F32 tensor of a file, in place.
+void scale_row(const std::string & path, const char * name, int64_t row, int64_t width, float factor) {
+    gguf_context * g = gguf_init_from_file(path.c_str(), {true, nullptr});
+    CHECK(g);
+    const int64_t id = gguf_find_tensor(g, name);
+    CHECK(id >= 0);
+    std::vector<float> data(width);
+    const auto offset = std::streamoff(gguf_get_data_offset(g) + gguf_get_tensor_offset(g, id) + row * width * sizeof(float));
+    gguf_free(g);
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(offset).read(reinterpret_cast<char *>(data.data()), std::streamsize(data.size() * sizeof(float)));
+    for (float & x : data) x *= factor;
+    file.seekp(offset).write(reinterpret_cast<const char *>(data.data()), std::streamsize(data.size() * sizeof(float)));
+    CHECK(file.good());
 }
 
 double cosine(const std::vector<float> & a, const std::vector<float> & b) {
@@ -330,19 +348,32 @@ YAPO_TEST(TrainUpper_Gradient_Quantized_PointsWhereTheF32GradientPoints) {
     }
 }
 
-// Residuals of size 1e4 make gradients of size 1e-4 and below: Q8_0's F16 activation scales would flush them to zero without the
-// loss scale.
-YAPO_TEST(TrainUpper_Gradient_Quantized_SurvivesLargeResiduals) {
+// A completion the model is almost sure of: dL/dlogits is below 1e-6, below what Q8_0's F16 activation scales can hold without a
+// loss scale (a gradient of that size came back entirely zero).
+YAPO_TEST(TrainUpper_Gradient_Quantized_SurvivesConfidence) {
     problem p;
-    for (float & x : p.residual) x *= 1e4f;
-    for (float & x : p.v) x *= 1e4f;
+    // the likeliest next token, made almost certain: its logit becomes 24 before the cap
+    p.tokens.resize(p.start);
+    const auto l = p.oracle.logits(p.oracle.blocks(p.oracle.embed(p.tokens), 0, p.oracle.n_layer)).back();
+    const auto best = int32_t(std::max_element(l.begin(), l.end()) - l.begin());
+    CHECK(std::find(p.tokens.begin(), p.tokens.end(), best) == p.tokens.end()); // its embedding is not an input
+    scale_row(p.path, "token_embd.weight", best, p.model.d_model, float(24 / (30 * std::atanh(l[best] / 30))));
+    p.oracle = gemma2_oracle(p.path);
+    p.tokens.push_back(best);
+    p.residual.clear();
+    for (const auto & row : p.oracle.blocks(p.oracle.embed(p.tokens), 0, layer + 1)) {
+        p.residual.insert(p.residual.end(), row.begin(), row.end());
+    }
     const std::string small = scratch("q.gguf");
     quantize(p.path, small, LLAMA_FTYPE_MOSTLY_Q8_0);
     session exact(p.path), s(small);
     exact.use(p.sae);
     s.use(p.sae);
-    const double c = cosine(exact.gradient(p.sequence(), p.v.data(), p.sae.f, 1.0f), s.gradient(p.sequence(), p.v.data(), p.sae.f, 1.0f));
-    note("cosine %.5f", c);
+    double logprob = 0;
+    const auto g = exact.gradient(p.sequence(), p.v.data(), p.sae.f, 0.1f, &logprob);
+    const double c = cosine(g, s.gradient(p.sequence(), p.v.data(), p.sae.f, 0.1f));
+    note("log-probability %.2e, cosine %.5f", logprob, c);
+    CHECK(logprob < -9e-8 && logprob > -1e-5);
     CHECK(c >= 0.99);
 }
 

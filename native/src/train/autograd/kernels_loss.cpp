@@ -26,14 +26,17 @@ void compute_cross_entropy(ggml_tensor * y, int, int, void *) {
             continue;
         }
         const float * l = static_cast<const float *>(logits->data) + n * V;
-        float largest = 0.0f; // a cap (below 88) bounds the logits by itself
-        if (cap <= 0.0f) {
-            largest = *std::max_element(l, l + V);
-        }
-        const double sum = cap > 0.0f
-            ? lane_sum(V, [&](int64_t v) { return fast_exp(cap * fast_tanh(l[v] / cap)); })
-            : lane_sum(V, [&](int64_t v) { return fast_exp(l[v] - largest); });
-        loss[n] = static_cast<float>(std::log(sum) + largest - capped(l[target[n]], cap));
+        // The others' share relative to a reference: the target itself where a cap (at most 80) bounds the differences, so that
+        // -log p = log1p(others) keeps its relative precision when p is almost 1; the largest logit otherwise.
+        const float mine = capped(l[target[n]], cap);
+        const float reference = cap > 0.0f ? mine : *std::max_element(l, l + V);
+        const auto others = [&](int64_t first, int64_t last) {
+            return cap > 0.0f
+                ? lane_sum(last - first, [&](int64_t v) { return fast_exp(cap * fast_tanh(l[first + v] / cap) - reference); })
+                : lane_sum(last - first, [&](int64_t v) { return fast_exp(l[first + v] - reference); });
+        };
+        const double rest = others(0, target[n]) + others(target[n] + 1, V);
+        loss[n] = static_cast<float>(mine == reference ? std::log1p(rest) : std::log(rest + std::exp(double(mine) - reference)) + reference - mine);
     }
 }
 
@@ -66,7 +69,7 @@ void compute_cross_entropy_back(ggml_tensor * y, int, int, void *) {
             }
         }
         const float th = cap > 0.0f ? target_logit / cap : 0.0f;
-        d[target[n]] = g * std::expm1(-loss[n]) * (1.0f - th * th); // p - 1 without cancellation
+        d[target[n]] = g * std::expm1(-loss[n]) * (1.0f - th * th); // p - 1 without cancellation: the loss is precise near 0
     }
 }
 

@@ -15,22 +15,10 @@ int32_t rounded(int32_t n) { return (n + round_to - 1) / round_to * round_to; }
 // Completion rows whose logits exist at once: 16 M floats for a large vocabulary.
 int32_t head_chunk(int32_t n_vocab) { return std::max<int32_t>(round_to, (1 << 24) / n_vocab / round_to * round_to); }
 
-// A power of two that keeps gradients where the F16 scales of Q8_0 activation blocks are precise (8e-3 to 8e6 per block
-// maximum): gradients at a residual of size r are of order 1/r. Powers of two change no mantissa of an F32 graph.
-float loss_scale(const yapo_sequence & s, int32_t d_model) {
-    std::vector<double> rms(s.n_tokens);
-    for (int32_t t = 0; t < s.n_tokens; ++t) {
-        double sum = 0.0;
-        for (int32_t d = 0; d < d_model; ++d) {
-            const double x = s.residual[int64_t(t) * d_model + d];
-            sum += x * x;
-        }
-        rms[t] = std::sqrt(sum / d_model);
-    }
-    std::nth_element(rms.begin(), rms.begin() + s.n_tokens / 2, rms.end()); // the median: BOS is an outlier
-    const double wanted = 64.0 * std::max(1.0, rms[s.n_tokens / 2]);
-    return static_cast<float>(std::exp2(std::min(20.0, std::ceil(std::log2(wanted)))));
-}
+// What every scored token's loss is multiplied by inside the graph. Q8_0 products round dY to blocks with an F16 scale of maximum/127,
+// which is precise for block maxima from 8e-3 to 8e6: without a scale the gradient of a token predicted with p > 0.99 drowns. A power
+// of two changes no mantissa of an F32 graph. Should it be wrong by orders of magnitude, the run is repeated once with another.
+constexpr float loss_scale = 65536.0f;
 
 } // namespace
 
@@ -229,14 +217,15 @@ double worker::logprob_gradient(const yapo_sequence & s, const float * v, float 
     if (!steering_) {
         fail(YAPO_ERR_INVALID_ARGUMENT, "no latents: call yapo_upper_worker_set_latents first");
     }
-    float seed = loss_scale(s, model_->config().d_model);
+    float seed = loss_scale;
     for (int attempt = 0;; ++attempt) {
         const double logprob = run(s, v, multiplier, true, seed);
         const float * dh = static_cast<const float *>(graph_->dh->data);
         const int64_t n = ggml_nelements(graph_->dh);
         const bool finite = std::all_of(dh, dh + n, [](float x) { return std::isfinite(x); });
         const bool zero   = std::all_of(dh, dh + n, [](float x) { return x == 0.0f; });
-        if (finite && !zero) {
+        const bool certain = attempt == 1 && logprob > -1e-6; // then a gradient of zero is the truth
+        if (finite && (!zero || certain)) {
             const float * dv = static_cast<const float *>(graph_->dv->data);
             const double factor = scale / seed;
             for (int64_t i = 0; i < steering_->size(); ++i) {
