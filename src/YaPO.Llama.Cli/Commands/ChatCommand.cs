@@ -3,6 +3,7 @@ using YaPO.Llama.Cli.Chat;
 using YaPO.Llama.Cli.Options;
 using YaPO.Llama.Cli.Steered;
 using YaPO.Llama.Cli.Terminal;
+using YaPO.Llama.Models;
 using YaPO.Llama.Sessions;
 
 namespace YaPO.Llama.Cli.Commands;
@@ -72,8 +73,8 @@ internal static class ChatCommand
 
     private static LoadedVector Load(string spec, Options options, SteeredModel steered)
     {
-        var vector = LoadedVector.Load(spec, new ModelSearch(options.Steering.ModelDirectory));
-        VectorFit.Check(vector, steered.Model.Path, steered.Identity, options.Steering.AllowMismatch);
+        var vector = LoadedVector.Load(spec, ModelLocator.Create(options.Steering.ModelDirectory));
+        vector.Source.RequireFits(steered.Model.Path, steered.Identity, options.Steering.AllowMismatch);
         return vector;
     }
 }

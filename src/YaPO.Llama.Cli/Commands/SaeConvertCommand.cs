@@ -11,7 +11,7 @@ namespace YaPO.Llama.Cli.Commands;
 /// <summary><c>sae convert</c>: a published SAE as our GGUF.</summary>
 internal static class SaeConvertCommand
 {
-    internal sealed record Options(string Input, string Output, string Format, string Type, int? Layer, string? Model, bool Json);
+    internal sealed record Options(string Input, string Output, string Format, string Type, int? Layer, string? Model, string? Text, EngineSettings Engine, bool Json);
 
     public static Command Build(CommandConsole console)
     {
@@ -26,14 +26,22 @@ internal static class SaeConvertCommand
             HelpName = "TYPE",
         }.OneOf("f32", "f16", "q8_0");
         var layer = new Option<int?>("--layer") { Description = "Zero-based block whose output the SAE reads (default: from the path's layer_N).", HelpName = "L" }.Within(0, 100_000);
-        var model = new Option<string?>("--model", "-m") { Description = "GGUF model to check the SAE against and to record as base (default: none).", HelpName = "FILE" };
+        var model = new Option<string?>("--model", "-m")
+        {
+            Description = "GGUF model to record as base, and to check the SAE on: explained variance, active features against the published number (default: none, no check).",
+            HelpName = "FILE",
+        };
+        var text = new Option<string?>("--text") { Description = "Text file for the check (default: built-in English prose).", HelpName = "FILE" };
+        var engine = new EngineOptions();
         var json = SingleOptions.Json();
-        var command = new Command("convert", "Convert a published SAE to GGUF.") { input, output, format, type, layer, model, json };
+        var command = new Command("convert", "Convert a published SAE to GGUF, and check it on a model.") { input, output, format, type, layer, model, text };
+        engine.AddTo(command, withContext: false);
+        command.Options.Add(json);
         return command.Handle(
             console,
             parsed => new Options(
                 parsed.GetRequiredValue(input), parsed.GetRequiredValue(output), parsed.GetValue(format)!, parsed.GetValue(type)!, parsed.GetValue(layer),
-                parsed.GetValue(model), parsed.GetValue(json)),
+                parsed.GetValue(model), parsed.GetValue(text), engine.Read(parsed), parsed.GetValue(json)),
             HandleAsync);
     }
 
@@ -45,6 +53,7 @@ internal static class SaeConvertCommand
             throw new YapoException(YapoErrorKind.Unsupported, $"{options.Input} is in no format that is known; expected a Gemma Scope params.npz, or the folder that holds it");
         }
 
+        var text = SaeFitRun.ReadText(options.Text); // before the conversion, which may take long
         var model = options.Model is { } path ? ModelFingerprint.Compute(path) : null;
         SaeInfo info;
         using (var progress = console.Progress("converting", 1000, "‰"))
@@ -59,16 +68,27 @@ internal static class SaeConvertCommand
             info = await Task.Run(() => GemmaScopeConverter.Convert(conversion, cancellation), CancellationToken.None).ConfigureAwait(false);
         }
 
+        var fit = options.Model is null ? null : Check(options, text, console, cancellation);
         var bytes = new FileInfo(options.Output).Length;
         if (options.Json)
         {
-            console.WriteJson(new { options.Output, Bytes = bytes, info.Name, info.Layer, info.DModel, info.Width, options.Type, info.AverageL0, info.Conversion });
+            console.WriteJson(new { options.Output, Bytes = bytes, info.Name, info.Layer, info.DModel, info.Width, options.Type, info.AverageL0, info.Conversion, Fit = SaeFitRun.Document(fit) });
         }
         else
         {
             console.Out.WriteLine($"wrote {options.Output}, {Sizes.Text(bytes)}: {info.Width} features of layer {info.Layer}, d_model {info.DModel}");
+            if (fit is not null)
+            {
+                SaeFitRun.Show(console, fit);
+            }
         }
 
-        return ExitCodes.Success;
+        return SaeFitRun.ExitCode(fit);
+    }
+
+    private static SaeFitResult Check(Options options, string? text, CommandConsole console, CancellationToken cancellation)
+    {
+        using var sae = SaeFile.Open(options.Output);
+        return SaeFitRun.Run(sae, options.Model!, text, options.Engine, console, cancellation);
     }
 }

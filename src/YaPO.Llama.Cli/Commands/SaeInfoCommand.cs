@@ -10,20 +10,30 @@ namespace YaPO.Llama.Cli.Commands;
 /// <summary><c>sae info</c>: what an SAE file holds.</summary>
 internal static class SaeInfoCommand
 {
-    internal sealed record Options(string File, bool Json);
+    internal sealed record Options(string File, string? Model, string? Text, EngineSettings Engine, bool Json);
 
     public static Command Build(CommandConsole console)
     {
         var file = SingleOptions.File("An SAE GGUF made by 'sae convert' or 'sae train'.");
+        var model = new Option<string?>("--model", "-m") { Description = "GGUF model to check the SAE on: explained variance, active features (default: none, no check).", HelpName = "FILE" };
+        var text = new Option<string?>("--text") { Description = "Text file for the check (default: built-in English prose).", HelpName = "FILE" };
+        var engine = new EngineOptions();
         var json = SingleOptions.Json();
-        var command = new Command("info", "Show what an SAE file holds.") { file, json };
-        return command.Handle(console, parsed => new Options(parsed.GetRequiredValue(file), parsed.GetValue(json)), HandleAsync);
+        var command = new Command("info", "Show what an SAE file holds, and how well it fits a model.") { file, model, text };
+        engine.AddTo(command, withContext: false);
+        command.Options.Add(json);
+        return command.Handle(
+            console,
+            parsed => new Options(parsed.GetRequiredValue(file), parsed.GetValue(model), parsed.GetValue(text), engine.Read(parsed), parsed.GetValue(json)),
+            HandleAsync);
     }
 
     internal static Task<int> HandleAsync(Options options, CommandConsole console, CancellationToken cancellation)
     {
         using var sae = SaeFile.Open(options.File);
         var info = sae.Info;
+        var fit = options.Model is { } model ? SaeFitRun.Run(sae, InputFile.Require(model), SaeFitRun.ReadText(options.Text), options.Engine, console, cancellation) : null;
+        var exit = SaeFitRun.ExitCode(fit);
         if (options.Json)
         {
             console.WriteJson(new
@@ -49,8 +59,9 @@ internal static class SaeInfoCommand
                 HasRates = sae.Rate is not null,
                 HasMaxima = sae.Max is not null,
                 HasLabels = sae.Labels is not null,
+                Fit = SaeFitRun.Document(fit),
             });
-            return Task.FromResult(ExitCodes.Success);
+            return Task.FromResult(exit);
         }
 
         console.WriteList(
@@ -72,7 +83,13 @@ internal static class SaeInfoCommand
             ("conversion", info.Conversion.Count > 0 ? string.Join("; ", info.Conversion) : null),
             ("per feature", string.Join(", ", new[] { sae.Rate is null ? "" : "firing rates", sae.Max is null ? "" : "maxima", sae.Labels is null ? "" : "labels" }.Where(t => t.Length > 0)) is { Length: > 0 } t ? t : null),
         ]);
-        return Task.FromResult(ExitCodes.Success);
+        if (fit is not null)
+        {
+            console.Out.WriteLine();
+            SaeFitRun.Show(console, fit);
+        }
+
+        return Task.FromResult(exit);
     }
 
     private static string? Given(string text) => text.Length > 0 ? text : null;

@@ -35,24 +35,21 @@ internal sealed class SteeredModel : IDisposable
     /// <exception cref="YapoException">Something is missing, malformed, or does not belong together (<see cref="YapoErrorKind.Mismatch"/>).</exception>
     public static SteeredModel Open(SteeringSettings settings, EngineSettings engine, CommandConsole console, CancellationToken cancellation)
     {
-        var search = new ModelSearch(settings.ModelDirectory);
-        var vectors = settings.Vectors.Select(spec => LoadedVector.Load(spec, search)).ToList();
-        var found = settings.Model is { } given
-            ? new FoundModel(given, "as given")
-            : search.FindModel(vectors[0], settings.AllowMismatch);
-        Errors.InputFile.Require(found.Path);
-        var identity = ModelFingerprint.Compute(found.Path);
+        var locator = ModelLocator.Create(settings.ModelDirectory);
+        var vectors = settings.Vectors.Select(spec => LoadedVector.Load(spec, locator)).ToList();
+        var (path, why) = settings.Model is { } given ? (Errors.InputFile.Require(given), "as given") : Find(vectors[0], locator, settings.AllowMismatch, cancellation);
+        var identity = locator.Identify(path);
         foreach (var vector in vectors)
         {
-            if (VectorFit.Check(vector, found.Path, identity, settings.AllowMismatch) is { } warning)
+            if (vector.Source.RequireFits(path, identity, settings.AllowMismatch) is { } warning)
             {
                 console.Warn(warning);
             }
         }
 
         console.RouteNativeLog();
-        var model = LlamaModel.Load(found.Path, engine.ModelOptions, cancellation: cancellation);
-        console.Note($"model {found.Path} ({model.Info.Description}): {found.Why}");
+        var model = LlamaModel.Load(path, engine.ModelOptions, cancellation: cancellation);
+        console.Note($"model {path} ({model.Info.Description}): {why}");
         foreach (var vector in vectors)
         {
             console.Note($"vector {vector.Describe()}");
@@ -77,7 +74,15 @@ internal sealed class SteeredModel : IDisposable
     };
 
     public void Dispose() => Model.Dispose();
-}
 
-/// <summary>A model file, and why it was taken.</summary>
-internal sealed record FoundModel(string Path, string Why);
+    private static (string Path, string Why) Find(LoadedVector vector, ModelLocator locator, bool allowMismatch, CancellationToken cancellation)
+    {
+        var found = vector.Source.FindModel(locator, allowMismatch, cancellation);
+        var others = found.Alternatives.Count == 0 ? "" : $"; {found.Alternatives.Count} other file{(found.Alternatives.Count > 1 ? "s" : "")} would do";
+        return (Shown(found.Path), $"for {Path.GetFileName(vector.Path)}, {found.Reason}{others}");
+    }
+
+    // A path below the current folder is shorter to read relative to it.
+    private static string Shown(string path) =>
+        Path.GetRelativePath(Environment.CurrentDirectory, path) is var relative && relative.StartsWith("..", StringComparison.Ordinal) ? path : relative;
+}

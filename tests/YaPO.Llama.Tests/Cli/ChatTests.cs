@@ -16,7 +16,7 @@ public sealed class ChatTests(CliWorld world) : NativeTest, IClassFixture<CliWor
 
         run.ExitCode.Should().Be(0, run.Error);
         run.Out.Should().Be(generated.Out);
-        run.Error.Should().Contain("model.gguf").And.Contain("by fingerprint").And.Contain("sparse.ysv").And.Contain("recommended");
+        run.Error.Should().Contain("model.gguf").And.Contain("fingerprint").And.Contain("sparse.ysv").And.Contain("recommended");
     }
 
     [Fact]

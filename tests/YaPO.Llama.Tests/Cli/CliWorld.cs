@@ -15,9 +15,14 @@ public sealed class CliWorld : IDisposable
     public const int Layer = 1;
     private const int Width = 64;
 
+    private const string CacheVariable = "YAPO_CACHE_DIR";
+
+    private readonly string? _cacheBefore = Environment.GetEnvironmentVariable(CacheVariable);
+
     public CliWorld()
     {
         Folder = Directory.CreateTempSubdirectory("yapo-cli-é-").FullName;
+        Environment.SetEnvironmentVariable(CacheVariable, In("cache")); // of this process and those it starts; not the developer's own
         RandomModel.WriteTo(Model, new RandomModel.Settings { EmbeddingScale = 1 });
         RandomModel.WriteTo(OtherModel, new RandomModel.Settings { Seed = 8, EmbeddingScale = 1, Name = "another model" });
         var identity = ModelFingerprint.Compute(Model).ToBaseModel();
@@ -59,7 +64,11 @@ public sealed class CliWorld : IDisposable
     /// <summary>The files there now, to compare with later.</summary>
     public string[] Files() => [.. Directory.EnumerateFiles(Folder).Order(StringComparer.Ordinal)];
 
-    public void Dispose() => Directory.Delete(Folder, recursive: true);
+    public void Dispose()
+    {
+        Environment.SetEnvironmentVariable(CacheVariable, _cacheBefore);
+        Directory.Delete(Folder, recursive: true);
+    }
 
     private static void Save(string path, SteeringVector vector, BaseModel identity) =>
         new SteeringFile { Name = vector.Name, Base = identity, DModel = Width, Vectors = [vector] }.Save(path);

@@ -1,0 +1,115 @@
+using System.IO.Compression;
+using System.Runtime.InteropServices;
+using System.Text;
+using System.Text.Json;
+using YaPO.Llama.Sae;
+using YaPO.Llama.Tests.Sessions;
+
+namespace YaPO.Llama.Tests.Cli;
+
+/// <summary>sae convert and sae info with the fit check, on a made-up Gemma Scope file for a random model.</summary>
+public sealed class SaeCommandTests(CliWorld world) : NativeTest, IClassFixture<CliWorld>
+{
+    private const int Width = 64;
+
+    [Fact]
+    public async Task SaeConvert_GemmaScopeFolder_WritesAnSaeAndChecksItsFit()
+    {
+        var output = world.In("converted.gguf");
+
+        var run = await CliRun.Of("sae", "convert", "--input", GemmaScope(layer: 1), "--output", output, "--model", world.Model, "--json", "--threads", "1");
+
+        // Twice an identity: relu(h) and relu(-h) rebuild h exactly at whatever layer, so the fit is perfect and no neighbour fits better.
+        run.ExitCode.Should().Be(0, run.Error + run.Out);
+        var root = JsonDocument.Parse(run.Out).RootElement;
+        root.GetProperty("layer").GetInt32().Should().Be(1);
+        root.GetProperty("width").GetInt32().Should().Be(2 * Width);
+        var fit = root.GetProperty("fit");
+        fit.GetProperty("explained_variance").GetDouble().Should().BeApproximately(1, 1e-6);
+        fit.GetProperty("l0").GetDouble().Should().BeApproximately(Width, 1e-6);
+        fit.GetProperty("published_l0").GetDouble().Should().Be(64);
+        fit.GetProperty("neighbours").GetArrayLength().Should().Be(2);
+        using var sae = SaeFile.Open(output);
+        sae.Info.Base.Name.Should().Be("random gemma2");
+    }
+
+    [Fact]
+    public async Task SaeInfo_UnrelatedSae_IsCalledBadAndExitsWithBadInput()
+    {
+        var run = await CliRun.Of("sae", "info", world.Sae, "--model", world.Model, "--threads", "1");
+
+        run.ExitCode.Should().Be(3);
+        run.Out.Should().Contain("fit").And.Contain("bad").And.Contain("explained variance");
+    }
+
+    [Theory]
+    [InlineData("--layer", "2", "layer_1")]
+    [InlineData("--type", "q4_0", "f32, f16, q8_0")]
+    public async Task SaeConvert_BadArguments_WriteNothing(string option, string value, string expected)
+    {
+        var before = world.Files();
+
+        var run = await CliRun.Of("sae", "convert", "--input", GemmaScope(layer: 1), "--output", world.In("never.gguf"), option, value);
+
+        run.ExitCode.Should().BeOneOf(2, 3);
+        run.Error.Should().Contain(expected);
+        world.Files().Should().Equal(before);
+    }
+
+    [Fact]
+    public async Task SaeConvert_ForAnotherWidth_SaysExpectedAndFound()
+    {
+        var model = world.In("wide.gguf");
+        RandomModel.WriteTo(model, new RandomModel.Settings { Width = 128, Seed = 21 });
+
+        var run = await CliRun.Of("sae", "convert", "--input", GemmaScope(layer: 1), "--output", world.In("never.gguf"), "--model", model);
+
+        run.ExitCode.Should().Be(3);
+        run.Error.Should().Contain("d_model 64").And.Contain("128");
+        File.Exists(world.In("never.gguf")).Should().BeFalse();
+    }
+
+    [Fact]
+    public async Task SaeConvert_NotAnSae_SaysWhatIsExpected()
+    {
+        var run = await CliRun.Of("sae", "convert", "--input", world.Write("params.safetensors", "x"), "--output", world.In("never.gguf"));
+
+        run.ExitCode.Should().Be(3);
+        run.Error.Should().Contain("params.npz");
+    }
+
+    /// <summary>A folder as Gemma Scope's downloads name it: W_enc = [I, −I], W_dec its transpose, no bias, thresholds 0.</summary>
+    private string GemmaScope(int layer)
+    {
+        var folder = Directory.CreateDirectory(Path.Combine(world.Folder, "gemma-scope-2b-pt-res", $"layer_{layer}", "width_16k", "average_l0_64")).FullName;
+        var path = Path.Combine(folder, "params.npz");
+        if (File.Exists(path))
+        {
+            return folder;
+        }
+
+        var enc = new float[Width * 2 * Width];
+        var dec = new float[2 * Width * Width];
+        for (var i = 0; i < Width; i++)
+        {
+            (enc[(i * 2 * Width) + i], enc[(i * 2 * Width) + Width + i]) = (1, -1);
+            (dec[(i * Width) + i], dec[((Width + i) * Width) + i]) = (1, -1);
+        }
+
+        using var archive = new ZipArchive(File.Create(path), ZipArchiveMode.Create);
+        Add(archive, "W_enc", $"({Width}, {2 * Width})", enc);
+        Add(archive, "W_dec", $"({2 * Width}, {Width})", dec);
+        Add(archive, "b_enc", $"({2 * Width},)", new float[2 * Width]);
+        Add(archive, "b_dec", $"({Width},)", new float[Width]);
+        Add(archive, "threshold", $"({2 * Width},)", new float[2 * Width]);
+        return folder;
+    }
+
+    private static void Add(ZipArchive archive, string name, string shape, float[] values)
+    {
+        using var stream = archive.CreateEntry(name + ".npy", CompressionLevel.NoCompression).Open();
+        stream.Write([0x93, (byte)'N', (byte)'U', (byte)'M', (byte)'P', (byte)'Y', 1, 0, 118, 0]);
+        stream.Write(Encoding.ASCII.GetBytes($"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".PadRight(117) + "\n"));
+        stream.Write(MemoryMarshal.AsBytes(values.AsSpan()));
+    }
+}
