@@ -108,7 +108,7 @@ struct writer {
         u32("rope.dimension_count", m.head_dim);
         f32_key("rope.freq_base", 10000.0f);
         f32_key("attention.layer_norm_rms_epsilon", 1e-6f);
-        if (m.arch == "gemma2" || m.arch == "gemma3") {
+        if (m.arch == "gemma2" || m.arch == "gemma3" || m.arch == "gemma3n") {
             u32("attention.sliding_window", m.sliding_window);
         }
         if (m.arch == "gemma2") {
@@ -154,7 +154,8 @@ struct writer {
     }
 
     void decoder_tensors() {
-        const bool gemma = m.arch == "gemma2" || m.arch == "gemma3";
+        const bool gemma3n = m.arch == "gemma3n";
+        const bool gemma   = gemma3n || m.arch == "gemma2" || m.arch == "gemma3";
         const int64_t d = m.d_model, q = int64_t(m.n_head) * m.head_dim, kv = int64_t(m.n_head_kv) * m.head_dim;
         f32("token_embd.weight", d, m.n_vocab, 0.0f, m.embedding_gain * (gemma ? 1.0f / std::sqrt(float(d)) : 1.0f));
         norm("output_norm.weight", d);
@@ -165,7 +166,7 @@ struct writer {
             matrix(b + "attn_k.weight", d, kv);
             matrix(b + "attn_v.weight", d, kv);
             matrix(b + "attn_output.weight", q, d);
-            if (m.arch == "gemma3" || m.arch == "qwen3") {
+            if (m.arch == "gemma3" || m.arch == "qwen3" || gemma3n) {
                 norm(b + "attn_q_norm.weight", m.head_dim);
                 norm(b + "attn_k_norm.weight", m.head_dim);
             }
@@ -175,7 +176,42 @@ struct writer {
             matrix(b + "ffn_up.weight", d, m.n_ff);
             matrix(b + "ffn_down.weight", m.n_ff, d);
             if (gemma) norm(b + "post_ffw_norm.weight", d);
+            if (gemma3n) altup_tensors(b);
         }
+        if (gemma3n) {
+            cube("altup_proj.weight", d, d, n_altup - 1);
+            cube("altup_unembd_proj.weight", d, d, n_altup - 1);
+            matrix("per_layer_token_embd.weight", d_altup * m.n_layer, m.n_vocab);
+            matrix("per_layer_model_proj.weight", d, d_altup * m.n_layer);
+            norm("per_layer_proj_norm.weight", d_altup);
+        }
+    }
+
+    // gemma3n keeps n_altup residual streams; the sizes are llama.cpp's constants
+    static constexpr int64_t n_altup = 4, d_altup = 256, laurel = 64;
+
+    void altup_tensors(const std::string & b) {
+        const int64_t d = m.d_model;
+        matrix(b + "inp_gate.weight", d, d_altup);
+        matrix(b + "proj.weight", d_altup, d);
+        norm(b + "post_norm.weight", d);
+        matrix(b + "altup_correct_coef.weight", n_altup, n_altup);
+        norm(b + "altup_correct_scale.weight", d);
+        matrix(b + "altup_predict_coef.weight", n_altup, n_altup * n_altup);
+        matrix(b + "altup_router.weight", d, n_altup);
+        norm(b + "altup_router_norm.weight", d);
+        matrix(b + "laurel_l.weight", d, laurel);
+        matrix(b + "laurel_r.weight", laurel, d);
+        norm(b + "laurel_post_norm.weight", d);
+    }
+
+    void cube(const std::string & name, int64_t in, int64_t rows, int64_t n) {
+        ggml_tensor * t = ggml_new_tensor_3d(data, GGML_TYPE_F32, in, rows, n);
+        ggml_set_name(t, name.c_str());
+        for (int64_t i = 0; i < in * rows * n; ++i) {
+            static_cast<float *>(t->data)[i] = rng.normal() / std::sqrt(float(in));
+        }
+        gguf_add_tensor(out, t);
     }
 
     void plamo2_tensors() {
@@ -245,7 +281,8 @@ std::string write_random_model(const random_model & model, const std::string & p
         m.head_dim  = m.d_model / m.n_head;
     }
     const size_t parameters = size_t(m.d_model) * (m.n_vocab + m.n_ctx + 64) +
-        size_t(m.n_layer) * (size_t(m.d_model) * (4 * size_t(m.n_head) * m.head_dim + 12 * size_t(m.d_model) + 3 * size_t(m.n_ff) + 256) + 8 * size_t(m.n_ff));
+        size_t(m.n_layer) * (size_t(m.d_model) * (4 * size_t(m.n_head) * m.head_dim + 12 * size_t(m.d_model) + 3 * size_t(m.n_ff) + 256) + 8 * size_t(m.n_ff)) +
+        (m.arch == "gemma3n" ? size_t(m.d_model) * m.d_model * 6 + size_t(m.n_layer) * 256 * (m.n_vocab + 4 * size_t(m.d_model)) : 0);
     std::unique_ptr<ggml_context, void (*)(ggml_context *)> data(
         ggml_init({parameters * sizeof(float) + ggml_tensor_overhead() * 64 * (m.n_layer + 1), nullptr, false}), ggml_free);
     std::unique_ptr<gguf_context, void (*)(gguf_context *)> out(gguf_init_empty(), gguf_free);

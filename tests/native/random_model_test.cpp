@@ -35,6 +35,7 @@ YAPO_TEST(RandomModel_Gemma2_Loads) { loads("gemma2"); }
 YAPO_TEST(RandomModel_Gemma3_Loads) { loads("gemma3"); }
 YAPO_TEST(RandomModel_Llama_Loads)  { loads("llama"); }
 YAPO_TEST(RandomModel_Qwen3_Loads)  { loads("qwen3"); }
+YAPO_TEST(RandomModel_Gemma3n_Loads) { loads("gemma3n"); }
 YAPO_TEST(RandomModel_Plamo2_Loads) { loads("plamo2"); }
 YAPO_TEST(RandomModel_Bert_Loads)   { loads("bert"); }
 

@@ -33,9 +33,11 @@ YAPO_TEST(Hook_Gemma3EveryLayer_Steers) { every_layer_steers("gemma3"); }
 YAPO_TEST(Hook_LlamaEveryLayer_Steers)  { every_layer_steers("llama"); }
 YAPO_TEST(Hook_Qwen3EveryLayer_Steers)  { every_layer_steers("qwen3"); }
 
-YAPO_TEST(Hook_ArchitectureWithoutIt_RefusedAndUsable) {
+namespace {
+
+void refused_but_usable(const char * arch, const char * why) {
     random_model spec;
-    spec.arch = "plamo2";
+    spec.arch = arch;
     model   m(spec);
     context c(m);
     c.decode(whole(random_tokens(5, 1)));
@@ -43,14 +45,20 @@ YAPO_TEST(Hook_ArchitectureWithoutIt_RefusedAndUsable) {
     for (int32_t layer = 0; layer < spec.n_layer; ++layer) {
         const steer v = random_dense(layer, 64, 1);
         const yapo_vector_desc desc = v.desc();
-        REFUSED(YAPO_ERR_UNSUPPORTED, format("layer %d of this architecture cannot be steered", layer), yapo_context_set_vectors(c.handle, &desc, 1, &err));
+        REFUSED(YAPO_ERR_UNSUPPORTED, format("layer %d of this architecture cannot be steered or captured: %s", layer, why), yapo_context_set_vectors(c.handle, &desc, 1, &err));
         const int32_t site = YAPO_CAPTURE_AFTER;
-        REFUSED(YAPO_ERR_UNSUPPORTED, "cannot be steered or captured", yapo_context_set_capture(c.handle, &layer, &site, 1, &err));
+        REFUSED(YAPO_ERR_UNSUPPORTED, why, yapo_context_set_capture(c.handle, &layer, &site, 1, &err));
     }
     c.clear();
     c.decode(whole(random_tokens(5, 1)));
     check_same_bits("after the refusals", c.logits(), plain);
 }
+
+} // namespace
+
+YAPO_TEST(Hook_ArchitectureWithoutIt_RefusedAndUsable) { refused_but_usable("plamo2", "llama.cpp's graph for it never offers the residual stream"); }
+// four parallel streams: [d_model, tokens, 4]
+YAPO_TEST(Hook_AnotherShape_RefusedAndUsable) { refused_but_usable("gemma3n", "its residual stream is f32 [64, "); }
 
 YAPO_TEST(Attach_BadVectors_RefusedWithOldSetAttached) {
     model   m((random_model()));

@@ -1,5 +1,6 @@
 // yapo_context_set_vectors, yapo_context_set_capture, yapo_context_captured.
 #include "context/context.h"
+#include "model/assert_scope.h"
 #include "model/runtime.h"
 
 #include <limits>
@@ -14,7 +15,8 @@ void replace(yapo_context & c, std::shared_ptr<const vector_set> vectors, std::s
     std::swap(c.steering.captures, captures);
     c.steering.d_model = llama_model_n_embd(c.model.get());
     try {
-        log_capture log;
+        log_capture  log;
+        assert_scope asserts; // graphs are built here
         apply_hook(c.handle.get(), c.steering);
     } catch (...) {
         std::swap(c.steering.vectors, vectors);
