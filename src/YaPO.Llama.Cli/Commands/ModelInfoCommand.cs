@@ -63,7 +63,7 @@ internal static class ModelInfoCommand
         console.WriteList(
         [
             ("file", $"{options.File}, {Sizes.Text(gguf.Length)}"),
-            ("model", info.Name.Length > 0 ? $"{info.Name}: {info.Description}" : info.Description),
+            ("model", info.Name.Length > 0 ? info.Name : "without name"),
             ("architecture", info.Architecture),
             ("fingerprint", identity.Fingerprint),
             ("quantization", identity.Quantization.Length > 0 ? identity.Quantization : "none"),

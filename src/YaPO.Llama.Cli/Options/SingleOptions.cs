@@ -12,7 +12,7 @@ internal static class SingleOptions
 
     public static Option<int> Threads() => new Option<int>("--threads")
     {
-        Description = "CPU threads. 0: one per physical core.",
+        Description = "CPU threads. 0: one per physical core, but a single one for models below 50 M parameters, where more only wait for each other.",
         DefaultValueFactory = _ => 0,
         HelpName = "N",
     }.Within(0, 1024);

@@ -28,6 +28,6 @@ internal sealed record LoadedVector(SteeringSource Source, IReadOnlyList<Steerin
         var layers = Settings.Select(s => s.Vector.Layer).Distinct().Order().ToList();
         var size = Settings.Any(s => s.Vector.IsSparse) ? $"{Settings.Sum(s => s.Vector.SupportSize)} features" : "dense";
         var positions = string.Join(", ", Settings.Select(s => s.Positions.ToString()).Distinct());
-        return $"{Path}: strength {strengths}{(recommended ? " (recommended)" : "")}, layer{(layers.Count > 1 ? "s" : "")} {string.Join(", ", layers)}, {size}, positions {positions}";
+        return $"{Paths.Short(Path)}: strength {strengths}{(recommended ? " (recommended)" : "")}, layer{(layers.Count > 1 ? "s" : "")} {string.Join(", ", layers)}, {size}, positions {positions}";
     }
 }

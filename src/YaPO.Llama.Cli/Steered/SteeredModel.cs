@@ -9,6 +9,8 @@ namespace YaPO.Llama.Cli.Steered;
 /// <summary>A loaded model and the vectors that belong to it, checked against each other.</summary>
 internal sealed class SteeredModel : IDisposable
 {
+    private const ulong SmallModel = 50_000_000;
+
     private readonly EngineSettings _engine;
 
     private SteeredModel(LlamaModel model, ModelIdentity identity, IReadOnlyList<LoadedVector> vectors, EngineSettings engine)
@@ -49,18 +51,19 @@ internal sealed class SteeredModel : IDisposable
 
         console.RouteNativeLog();
         var model = LlamaModel.Load(path, engine.ModelOptions, cancellation: cancellation);
-        console.Note($"model {path} ({model.Info.Description}): {why}");
+        console.Note($"model {Paths.Short(path)} ({Describe(model, identity)}): {why}");
         foreach (var vector in vectors)
         {
             console.Note($"vector {vector.Describe()}");
         }
 
-        if (MachineLoad.Warning(MachineLoad.Average(), Environment.ProcessorCount, engine.Threads) is { } busy)
+        var steered = new SteeredModel(model, identity, vectors, engine);
+        if (MachineLoad.Warning(MachineLoad.Average(), Environment.ProcessorCount, steered.Threads) is { } busy)
         {
             console.Warn(busy);
         }
 
-        return new SteeredModel(model, identity, vectors, engine);
+        return steered;
     }
 
     /// <summary>
@@ -70,8 +73,15 @@ internal sealed class SteeredModel : IDisposable
     public ContextOptions ContextFor(int tokens) => new()
     {
         ContextSize = _engine.ContextSize ?? Math.Clamp(tokens, 1, Math.Max(1, Model.Info.TrainingContext)),
-        Threads = _engine.Threads,
+        Threads = Threads,
     };
+
+    // Below this, a token takes a millisecond on one core, and threads that spin for each other only cost.
+    private int Threads => _engine.Threads == 0 && Model.Info.ParameterCount < SmallModel ? 1 : _engine.Threads;
+
+    private static string Describe(LlamaModel model, ModelIdentity identity) => string.Join(
+        ", ",
+        new[] { identity.Name, identity.Architecture, identity.Quantization, $"{Sizes.Count(model.Info.ParameterCount)} parameters" }.Where(t => t.Length > 0));
 
     public void Dispose() => Model.Dispose();
 
@@ -79,10 +89,6 @@ internal sealed class SteeredModel : IDisposable
     {
         var found = vector.Source.FindModel(locator, allowMismatch, cancellation);
         var others = found.Alternatives.Count == 0 ? "" : $"; {found.Alternatives.Count} other file{(found.Alternatives.Count > 1 ? "s" : "")} would do";
-        return (Shown(found.Path), $"for {Path.GetFileName(vector.Path)}, {found.Reason}{others}");
+        return (found.Path, $"for {Path.GetFileName(vector.Path)}, {found.Reason}{others}");
     }
-
-    // A path below the current folder is shorter to read relative to it.
-    private static string Shown(string path) =>
-        Path.GetRelativePath(Environment.CurrentDirectory, path) is var relative && relative.StartsWith("..", StringComparison.Ordinal) ? path : relative;
 }

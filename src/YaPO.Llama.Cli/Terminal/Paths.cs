@@ -1,0 +1,9 @@
+namespace YaPO.Llama.Cli.Terminal;
+
+/// <summary>Paths as people read them.</summary>
+internal static class Paths
+{
+    /// <summary>Relative to the current folder where the path lies below it, else as it is.</summary>
+    public static string Short(string path) =>
+        Path.GetRelativePath(Environment.CurrentDirectory, path) is var relative && relative.StartsWith("..", StringComparison.Ordinal) ? path : relative;
+}
