@@ -1,8 +1,10 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Text.Json;
 using YaPO.Llama.Cli.Errors;
 using YaPO.Llama.Cli.Options;
 using YaPO.Llama.Cli.Terminal;
+using YaPO.Llama.Models;
 using YaPO.Llama.Steering;
 
 namespace YaPO.Llama.Cli.Commands;
@@ -14,7 +16,7 @@ internal static class VectorInfoCommand
 
     public static Command Build(CommandConsole console)
     {
-        var file = SingleOptions.File("A .ysv or control-vector GGUF.");
+        var file = SingleOptions.File("A .ysv or control-vector GGUF; a bare name is also looked for in the model folders.");
         var top = new Option<int>("--top")
         {
             Description = "How many features of each sparse vector to show, largest |value| first.",
@@ -28,6 +30,7 @@ internal static class VectorInfoCommand
 
     internal static Task<int> HandleAsync(Options options, CommandConsole console, CancellationToken cancellation)
     {
+        options = options with { File = ModelLocator.Create().ResolveVector(options.File) };
         var file = SteeringFile.Load(options.File);
         if (options.Json)
         {
@@ -78,7 +81,7 @@ internal static class VectorInfoCommand
     {
         console.WriteList(
         [
-            ("file", $"{options.File}, {Sizes.Text(new FileInfo(options.File).Length)}"),
+            ("file", $"{Paths.Short(options.File)}, {Sizes.Text(new FileInfo(options.File).Length)}"),
             ("name", Given(file.Name)),
             ("description", Given(file.Description)),
             ("author", Given(file.Author)),
@@ -93,12 +96,16 @@ internal static class VectorInfoCommand
         ]);
         console.Out.WriteLine();
         console.WriteTable(
-            ["vector", "kind", "layer", "K of F", "strength", "positions", "negative mass", "positive strength means"],
+            ["vector", "kind", "layer", "K of F", "strength", "positions", "negative"],
             file.Vectors.Select(v => (IReadOnlyList<string>)
             [
-                v.Name, KindOf(v), $"{v.Layer}", v.Sae is { } sae ? $"{v.K} of {sae.Width}" : "dense", StrengthOf(v), v.Positions.ToString(),
-                $"{Sizes.Real(100 * v.NegativeMass)} %", v.PositiveMeans,
+                v.Name, KindOf(v), $"{v.Layer}", v.Sae is { } sae ? $"{v.K} of {sae.Width}" : "dense", StrengthOf(v), v.Positions.ToString(), Percent(v.NegativeMass),
             ]));
+        foreach (var v in file.Vectors.Where(v => v.PositiveMeans.Length > 0))
+        {
+            console.Out.WriteLine($"{v.Name}: positive strength means {v.PositiveMeans}");
+        }
+
         foreach (var v in file.Vectors.Where(v => v.K > 0 && options.Top > 0))
         {
             console.Out.WriteLine();
@@ -107,7 +114,7 @@ internal static class VectorInfoCommand
                 ["feature", "value", "threshold", "fires on", "max seen", "label"],
                 Largest(v, options.Top).Select(j => (IReadOnlyList<string>)
                 [
-                    $"{v.Index[j]}", Sizes.Real(v.Value[j]), Sizes.Real(v.Threshold[j]), v.Rate is null ? "" : $"{Sizes.Real(100 * v.Rate[j])} %",
+                    $"{v.Index[j]}", Sizes.Real(v.Value[j]), Sizes.Real(v.Threshold[j]), v.Rate is null ? "" : Percent(v.Rate[j]),
                     v.Max is null ? "" : Sizes.Real(v.Max[j]), v.Labels?[j] ?? "",
                 ]));
         }
@@ -123,6 +130,8 @@ internal static class VectorInfoCommand
         var range = v.MinStrength is { } min && v.MaxStrength is { } max ? $" ({Sizes.Real(min)} to {Sizes.Real(max)})" : "";
         return Sizes.Real(v.RecommendedStrength) + range;
     }
+
+    private static string Percent(double share) => (100 * share).ToString("0.0", CultureInfo.InvariantCulture) + " %";
 
     private static double Norm(float[] values) => Math.Sqrt(values.Sum(x => (double)x * x));
 

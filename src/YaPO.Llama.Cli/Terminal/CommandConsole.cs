@@ -12,6 +12,8 @@ namespace YaPO.Llama.Cli.Terminal;
 internal sealed class CommandConsole : IDisposable
 {
     private const int RedirectedWidth = 160;
+    private const int DefaultWidth = 80; // a terminal that does not tell says 0
+    private const int LeastWidth = 40;
     private readonly Lock gate = new();
     private ProgressLine? progress;
 
@@ -76,7 +78,7 @@ internal sealed class CommandConsole : IDisposable
             IsInputInteractive = !Console.IsInputRedirected,
             IsOutputInteractive = !Console.IsOutputRedirected,
             IsErrorInteractive = !Console.IsErrorRedirected,
-            Width = Console.IsOutputRedirected ? RedirectedWidth : Math.Max(40, Console.WindowWidth),
+            Width = Console.IsOutputRedirected ? RedirectedWidth : Console.WindowWidth is >= LeastWidth and var width ? width : DefaultWidth,
         };
     }
 
@@ -130,6 +132,16 @@ internal sealed class CommandConsole : IDisposable
         {
             progress?.Erase();
             Error.WriteLine(text);
+        }
+    }
+
+    /// <summary>Writes a line of data to stdout while a job runs; on a terminal that shows both streams, the progress line makes way.</summary>
+    internal void WriteDataLine(string text)
+    {
+        lock (gate)
+        {
+            progress?.Erase();
+            Out.WriteLine(text);
         }
     }
 

@@ -16,7 +16,7 @@ internal static class JsonOutput
 
     /// <summary>Writes one line of JSON Lines to stdout.</summary>
     public static void WriteJsonLine<T>(this CommandConsole console, T value) =>
-        console.Out.WriteLine(JsonSerializer.Serialize(value, Line));
+        console.WriteDataLine(JsonSerializer.Serialize(value, Line));
 
     private static JsonSerializerOptions Options(bool indented) => new()
     {
