@@ -79,7 +79,9 @@ typedef void (*yapo_log_callback)(int32_t level, const char * text, void * user)
 YAPO_API void         yapo_log_set(yapo_log_callback callback, void * user);
 
 /* Checks the structure of a GGUF file (magic, version, counts, types, sizes, offsets, alignment, duplicate names,
- * overflow, file length) without allocating more than the file's own size justifies. yapo_model_load calls it first. */
+ * overflow, file length) without allocating more than the file's own size justifies: YAPO_ERR_FORMAT names what was expected
+ * and found, and where. Any GGUF may be given. yapo_model_load and yapo_model_quantize do the same first, and then check the
+ * hyper-parameters, the vocabulary and the tensor types that a model needs. */
 YAPO_API yapo_status  yapo_gguf_validate(const char * path, yapo_error ** err);
 
 /* ---- models -------------------------------------------------------------------------------------------------- */
