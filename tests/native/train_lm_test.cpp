@@ -309,7 +309,7 @@ YAPO_TEST(TrainLm_BadInput_IsRefused) {
     o.n_ctx = T;
     o.micro_batch = 2;
     yapo_lm_trainer * trainer = nullptr;
-    REFUSED(YAPO_ERR_IO, "cannot be opened", yapo_lm_create(scratch("absent.gguf").c_str(), &o, &trainer, &err));
+    REFUSED(YAPO_ERR_IO, "absent.gguf", yapo_lm_create(scratch("absent.gguf").c_str(), &o, &trainer, &err));
     REFUSED(YAPO_ERR_INVALID_ARGUMENT, "gguf_path", yapo_lm_create(nullptr, &o, &trainer, &err));
     random_model other = m;
     other.arch = "llama";

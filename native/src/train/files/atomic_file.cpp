@@ -47,14 +47,6 @@ bool seek(FILE * file, uint64_t offset) {
 #endif
 }
 
-int64_t file_length(FILE * file) {
-#if defined(_WIN32)
-    return _fseeki64(file, 0, SEEK_END) == 0 ? _ftelli64(file) : -1;
-#else
-    return fseeko(file, 0, SEEK_END) == 0 ? static_cast<int64_t>(ftello(file)) : -1;
-#endif
-}
-
 void write_atomically(const std::string & path, const std::function<bool(FILE *)> & write) {
     const std::string temporary = path + ".tmp" + std::to_string(process_id());
     const auto u8 = [](const std::string & s) { return std::filesystem::u8path(s); };

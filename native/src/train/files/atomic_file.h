@@ -8,8 +8,7 @@
 
 namespace yapo::train {
 
-int64_t file_length(FILE * file);                // -1 where it cannot be told
-bool    seek(FILE * file, uint64_t offset);
+bool seek(FILE * file, uint64_t offset);
 
 // Writes `path` through a file beside it that is flushed to the disk and renamed over it; on failure the old file stays and the
 // new one is removed. `write` returns false where a write failed. YAPO_ERR_IO.

@@ -1,0 +1,75 @@
+// Not a check: what the gradient of one completion costs at the demo model's size. YAPO_BENCHMARK=1 runs it.
+#include "harness.h"
+#include "random_model.h"
+
+#include "llama.h"
+#include "yapo_train.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <ctime>
+
+using namespace yapo_test;
+
+YAPO_TEST(TrainUpper_Speed) {
+    if (!getenv("YAPO_BENCHMARK")) {
+        note("set YAPO_BENCHMARK=1 to measure");
+        return;
+    }
+    const auto number = [](const char * name, int otherwise) { const char * v = getenv(name); return v ? atoi(v) : otherwise; };
+    random_model m;
+    m.d_model = 256;
+    m.head_dim = 64;
+    m.n_ff = 768;
+    m.n_vocab = 1536;
+    if (number("REAL", 0)) { // blocks of Gemma-2-2B
+        m.n_layer = 3;
+        m.d_model = 2304;
+        m.n_head = 8;
+        m.n_head_kv = 4;
+        m.head_dim = 256;
+        m.n_ff = 9216;
+    }
+    const std::string exact = write_random_model(m, scratch("m.gguf"));
+    const int T = number("TOKENS", 48), F = number("LATENTS", 1024);
+    random_source rng(3);
+    const auto normal = [&](size_t n, float deviation) {
+        std::vector<float> x(n);
+        for (float & v : x) v = deviation * rng.normal();
+        return x;
+    };
+    const auto residual = normal(size_t(T) * m.d_model, 1.0f), enc = normal(size_t(F) * m.d_model, 1.0f / 16), dec = normal(size_t(F) * m.d_model, 1.0f / 16);
+    const auto bias = normal(F, 0.1f), v = normal(F, 0.1f);
+    const std::vector<float> threshold(F, 1.0f);
+    std::vector<int32_t> tokens(T);
+    for (int32_t & t : tokens) t = rng.below(m.n_vocab);
+    struct kind { const char * name; llama_ftype type; };
+    for (const kind & k : {kind{"F32", LLAMA_FTYPE_ALL_F32}, kind{"F16", LLAMA_FTYPE_MOSTLY_F16}, kind{"BF16", LLAMA_FTYPE_MOSTLY_BF16}, kind{"Q8_0", LLAMA_FTYPE_MOSTLY_Q8_0}, kind{"Q4_K", LLAMA_FTYPE_MOSTLY_Q4_K_M}}) {
+        if (getenv("TYPE") && k.name != std::string(getenv("TYPE"))) {
+            continue;
+        }
+        const std::string path = scratch(std::string(k.name) + ".gguf");
+        llama_model_quantize_params q = llama_model_quantize_default_params();
+        q.ftype = k.type;
+        q.nthread = 1;
+        CHECK_EQ(llama_model_quantize(exact.c_str(), path.c_str(), &q), 0u);
+        yapo_upper * upper = nullptr;
+        yapo_upper_worker * worker = nullptr;
+        OK(yapo_upper_load(path.c_str(), 1, &upper, &err));
+        OK(yapo_upper_worker_create(upper, &worker, &err));
+        OK(yapo_upper_worker_set_latents(worker, YAPO_VECTOR_SPARSE, F, m.d_model, enc.data(), bias.data(), threshold.data(), dec.data(), &err));
+        const yapo_sequence s{sizeof s, T, tokens.data(), residual.data(), T * 2 / 3, nullptr};
+        std::vector<float> gradient(F);
+        double logprob = 0;
+        const int n = number("REPEATS", 20);
+        clock_t start = clock();
+        for (int i = 0; i < n; ++i) OK(yapo_upper_logprob(worker, &s, v.data(), 1.0f, &logprob, &err));
+        const double forward = double(clock() - start) / CLOCKS_PER_SEC / n;
+        start = clock();
+        for (int i = 0; i < n; ++i) OK(yapo_upper_logprob_gradient(worker, &s, v.data(), 1.0f, 1.0, gradient.data(), &logprob, &err));
+        const double both = double(clock() - start) / CLOCKS_PER_SEC / n;
+        note("%-5s %d tokens, %d latents, %d blocks: forward %.2f ms, with gradient %.2f ms (CPU time, one thread)", k.name, T, F, m.n_layer - 2, 1e3 * forward, 1e3 * both);
+        yapo_upper_worker_free(worker);
+        yapo_upper_free(upper);
+    }
+}
