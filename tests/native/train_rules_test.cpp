@@ -5,6 +5,7 @@
 #include "train/autograd/autograd.h"
 #include "train/autograd/kernels.h"
 #include "train/compute.h"
+#include "train/gemma2/gemma2.h"
 
 #include <algorithm>
 #include <cmath>
@@ -346,6 +347,32 @@ YAPO_TEST(TrainRules_CrossEntropy_KeepsSmallDifferences) {
         CHECK_NEAR(static_cast<float *>(loss->data)[1], std::log1p(rest) + capped(16) - capped(-5), 0, 1e-6);
         CHECK_NEAR(g[2], -rest / (1 + rest) * slope(16), 0, 1e-5);
         CHECK_NEAR(g[0], rest / (1 + rest) / 32 * slope(-5), 0, 1e-5);
+    }
+}
+
+// Both forms of GEGLU over the whole range that activations can have, where naive formulas are 0/0 or inf - inf.
+YAPO_TEST(TrainRules_Geglu_IsFiniteAndExactFarOut) {
+    yapo::train::context_ptr ctx(ggml_init({size_t(8) << 20, nullptr, false}));
+    const std::vector<float> at{-2000, -300, -44.1f, -20, -9, -6, -3, -1e-3f, -1e-20f, 0, 1e-20f, 1e-3f, 3, 6, 9, 20, 44.1f, 300, 2000};
+    ggml_tensor * x = ggml_new_tensor_1d(ctx.get(), GGML_TYPE_F32, int64_t(at.size())), * one = ggml_new_tensor_1d(ctx.get(), GGML_TYPE_F32, int64_t(at.size()));
+    std::copy(at.begin(), at.end(), static_cast<float *>(x->data));
+    std::fill_n(static_cast<float *>(one->data), at.size(), 1.0f);
+    for (const bool fused : {true, false}) {
+        ggml_tensor * y = fused ? ag::geglu(ctx.get(), x, one) : yapo::train::gemma2::gelu(ctx.get(), x);
+        ag::tape tape(ctx.get(), {});
+        tape.seed(y, one);
+        tape.differentiate({y}, {x});
+        ggml_cgraph * graph = ggml_new_graph(ctx.get());
+        ggml_tensor * dx = tape.contiguous(tape.gradient(x));
+        ggml_build_forward_expand(graph, dx);
+        ggml_build_forward_expand(graph, y);
+        yapo::train::compute(yapo::train::new_cpu_backend().get(), graph);
+        for (size_t i = 0; i < at.size(); ++i) {
+            const double a = at[i], u = std::sqrt(2 / M_PI) * (a + 0.044715 * a * a * a), s = 1 / (1 + std::exp(-2 * u));
+            const double slope = s + 2 * a * s * (1 - s) * std::sqrt(2 / M_PI) * (1 + 3 * 0.044715 * a * a);
+            CHECK_NEAR(static_cast<float *>(y->data)[i], a * s, 2e-6, 2e-6);
+            CHECK_NEAR(static_cast<float *>(dx->data)[i], std::isfinite(slope) ? slope : s, 4e-6, 4e-6);
+        }
     }
 }
 

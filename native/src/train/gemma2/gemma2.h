@@ -77,5 +77,6 @@ ggml_tensor * run_block(ggml_context * ctx, const config & c, const block & b, i
 ggml_tensor * final_norm(ggml_context * ctx, const config & c, const weights & w, ggml_tensor * x);
 ggml_tensor * raw_logits(ggml_context * ctx, const weights & w, ggml_tensor * normed, lowering form); // before the final softcap
 ggml_tensor * softcap(ggml_context * ctx, ggml_tensor * x, float cap);                 // c tanh(x / c), plain ops
+ggml_tensor * gelu(ggml_context * ctx, ggml_tensor * x);                               // gelu_tanh(x), plain ops
 
 } // namespace yapo::train::gemma2

@@ -18,14 +18,6 @@ ggml_tensor * product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x, lowe
     return form == lowering::fused && w->type == GGML_TYPE_F32 ? autograd::inner(ctx, w, x) : ggml_mul_mat(ctx, w, x);
 }
 
-// gelu_tanh(x) = x sigmoid(2u) = silu(x w) / w with w = 2u / x = 2c + 2ca x^2 > 0: exact, and finite everywhere
-// (ggml_gelu rounds x to F16 on the CPU).
-ggml_tensor * gelu(ggml_context * ctx, ggml_tensor * x) {
-    const float c = 0.79788456080286535588f, a = 0.044715f;
-    ggml_tensor * w = ggml_scale_bias(ctx, ggml_sqr(ctx, x), 2.0f * c * a, 2.0f * c);
-    return ggml_div(ctx, ggml_silu(ctx, ggml_mul(ctx, x, w)), w);
-}
-
 // [hd, H, T*B] -> rotated [hd, T, H, B]
 ggml_tensor * rotated_heads(ggml_context * ctx, const config & c, ggml_tensor * x, int32_t il, const inputs & in) {
     if (in.form == lowering::fused) {
@@ -136,6 +128,14 @@ void fill_inputs(const config & c, const inputs & in) {
         }
         upload(in.mask[i], mask.data());
     }
+}
+
+// gelu_tanh(x) = x sigmoid(2u) = silu(x w) / w with w = 2u / x = 2c + 2ca x^2 > 0: exact, and finite everywhere
+// (ggml_gelu rounds x to F16 on the CPU).
+ggml_tensor * gelu(ggml_context * ctx, ggml_tensor * x) {
+    const float c = 0.79788456080286535588f, a = 0.044715f;
+    ggml_tensor * w = ggml_scale_bias(ctx, ggml_sqr(ctx, x), 2.0f * c * a, 2.0f * c);
+    return ggml_div(ctx, ggml_silu(ctx, ggml_mul(ctx, x, w)), w);
 }
 
 ggml_tensor * softcap(ggml_context * ctx, ggml_tensor * x, float cap) {

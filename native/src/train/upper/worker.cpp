@@ -12,9 +12,6 @@ namespace {
 constexpr int32_t round_to = 16;
 int32_t rounded(int32_t n) { return (n + round_to - 1) / round_to * round_to; }
 
-// Completion rows whose logits exist at once: 16 M floats for a large vocabulary.
-int32_t head_chunk(int32_t n_vocab) { return std::max<int32_t>(round_to, (1 << 24) / n_vocab / round_to * round_to); }
-
 // What every scored token's loss is multiplied by inside the graph. Q8_0 products round dY to blocks with an F16 scale of maximum/127,
 // which is precise for block maxima from 8e-3 to 8e6: without a scale the gradient of a token predicted with p > 0.99 drowns. A power
 // of two changes no mantissa of an F32 graph. Should it be wrong by orders of magnitude, the run is repeated once with another.
@@ -22,8 +19,8 @@ constexpr float loss_scale = 65536.0f;
 
 } // namespace
 
-worker::worker(std::shared_ptr<const model> m)
-    : model_(std::move(m)), backend_(new_cpu_backend()), allocation_(ggml_gallocr_new(ggml_backend_cpu_buffer_type())) {}
+worker::worker(std::shared_ptr<const model> m, int64_t head_floats)
+    : model_(std::move(m)), head_floats_(head_floats), backend_(new_cpu_backend()), allocation_(ggml_gallocr_new(ggml_backend_cpu_buffer_type())) {}
 
 void worker::check(const yapo_sequence & s) const {
     const int32_t V = model_->config().n_vocab;
@@ -58,7 +55,8 @@ void worker::build(const shape & key) {
     auto g = std::make_unique<graph>();
     const gemma2::config & c = model_->config();
     const gemma2::weights & w = model_->weights();
-    const int32_t chunk = std::min(head_chunk(c.n_vocab), key.n_scored);
+    const int64_t fit   = std::max<int64_t>(round_to, head_floats_ / c.n_vocab / round_to * round_to);
+    const int32_t chunk = static_cast<int32_t>(std::min<int64_t>(fit, key.n_scored));
     const size_t n_chunks = (key.n_scored + chunk - 1) / chunk;
     const size_t n_nodes = 256 + 160 * size_t(c.n_layer - model_->layer()) + 48 * n_chunks;
     g->key = key;

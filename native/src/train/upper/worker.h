@@ -12,7 +12,8 @@ namespace yapo::train::upper {
 
 class worker {
 public:
-    explicit worker(std::shared_ptr<const model> m);
+    // head_floats: logits that exist at once; completion rows beyond them are taken in further chunks.
+    explicit worker(std::shared_ptr<const model> m, int64_t head_floats = int64_t(1) << 24);
 
     void set_latents(std::unique_ptr<steering> s) { steering_ = std::move(s); graph_.reset(); }
     const model & upper() const { return *model_; }
@@ -44,6 +45,7 @@ private:
     double run(const yapo_sequence & s, const float * v, float multiplier, bool gradient, float seed);
 
     std::shared_ptr<const model> model_;
+    int64_t                      head_floats_;
     std::unique_ptr<steering>    steering_;
     backend_ptr                  backend_;
     gallocr_ptr                  allocation_; // one buffer, as large as the largest graph so far
