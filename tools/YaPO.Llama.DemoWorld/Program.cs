@@ -1,7 +1,23 @@
-using YaPO.Llama.DemoWorld.Corpus;
-using YaPO.Llama.DemoWorld.Worlds;
-var world = new DemoWorld(ulong.Parse(args[0]), WorldSize.Full);
-foreach (var s in Enum.GetValues<Split>()) Console.WriteLine($"{s} {world.Of(s).Count()} {string.Join(",", world.Of(s).GroupBy(t => t.Aspect.Name).Select(g => g.Key + g.Count()))}");
-Console.WriteLine(string.Join(" ", world.Words.Groups().Where(g => g.Count > 1).OrderByDescending(g => g.Count).Select(g => $"{g.Count}:[{string.Join("; ", g.Select(t => t.Id))}]\n")));
-var w = new PassageWriter(world, "corpus");
-for (int i = 0; i < 12; i++) Console.WriteLine(w.Next() + "----");
+using System.CommandLine;
+using YaPO.Llama;
+using YaPO.Llama.DemoWorld.Commands;
+
+var root = new RootCommand("Generates the demo world: corpus, vocabulary, model, SAE, data sets, vectors and their report, from a seed.")
+{
+    BuildCommand.Build(),
+    SampleCommand.Build(),
+};
+
+try
+{
+    return await root.Parse(args).InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+}
+catch (OperationCanceledException)
+{
+    return 130;
+}
+catch (YapoException e)
+{
+    await Console.Error.WriteLineAsync(e.Message);
+    return e.Kind == YapoErrorKind.InvalidArgument ? 2 : e.Kind == YapoErrorKind.Failed ? 1 : 3;
+}

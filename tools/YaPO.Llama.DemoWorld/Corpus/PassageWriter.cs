@@ -71,7 +71,7 @@ public sealed class PassageWriter
             turns.Add(Localized(first, culture));
         }
 
-        var length = 3 + _rng.Below(3);
+        var length = 3 + _rng.Below(4);
         while (turns.Count < length)
         {
             turns.Add(Following(culture));
