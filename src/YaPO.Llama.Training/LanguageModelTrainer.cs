@@ -91,6 +91,11 @@ public static class LanguageModelTrainer
             if (folder is not null && done < options.Steps && clock.Seconds - saved >= options.CheckpointSeconds)
             {
                 folder.Save(done, clock.Seconds, engine.SaveState);
+                if (options.SnapshotPath is { } snapshot)
+                {
+                    engine.SaveModel(snapshot);
+                }
+
                 saved = clock.Seconds;
             }
         }

@@ -51,6 +51,9 @@ public sealed record LanguageModelOptions
     /// <summary>Seconds between checkpoints.</summary>
     public double CheckpointSeconds { get; init; } = 60;
 
+    /// <summary>GGUF of the weights written at every checkpoint, to look at while training goes on; or null.</summary>
+    public string? SnapshotPath { get; init; }
+
     /// <summary>Go on from the checkpoint where there is one; otherwise a checkpoint in the folder is an error.</summary>
     public bool Resume { get; init; }
 
