@@ -6,6 +6,8 @@ var root = new RootCommand("Generates the demo world: corpus, vocabulary, model,
 {
     BuildCommand.Build(),
     SampleCommand.Build(),
+    ProbeCommand.Build(),
+    ReportCommand.Build(),
 };
 
 try

@@ -16,14 +16,20 @@ internal static class BuildCommand
         var work = new Option<string?>("--work") { Description = "Folder of float model, checkpoints and logs (default: .work in the output folder)." };
         var workers = new Option<int>("--workers") { Description = "Training threads; never changes a result.", DefaultValueFactory = _ => 2 };
         var until = new Option<string>("--until") { Description = "Last stage to run: world, pretrain, ...", DefaultValueFactory = _ => "" };
+        var layer = new Option<int?>("--layer") { Description = "Steered block instead of the profile's." };
         var steps = new Option<int?>("--steps") { Description = "Steps of pretraining instead of the profile's." };
-        var command = new Command("build", "Builds everything from a seed; resumes where it was interrupted.") { Seed, ProfileName, output, work, workers, until, steps };
+        var command = new Command("build", "Builds everything from a seed; resumes where it was interrupted.") { Seed, ProfileName, output, work, workers, until, steps, layer };
         command.SetAction((result, cancellation) =>
         {
             var profile = Profile.Parse(result.GetValue(ProfileName)!);
             if (result.GetValue(steps) is { } n)
             {
                 profile = profile with { Steps = n };
+            }
+
+            if (result.GetValue(layer) is { } l)
+            {
+                profile = profile with { Layer = l };
             }
 
             var place = new Workplace(

@@ -23,12 +23,17 @@ public sealed class PassageWriter
 
     private readonly Worlds.DemoWorld _world;
     private readonly Rng _rng;
+    private readonly double _explicitness;
     private readonly double[] _shares = [.. Culture.All.Select(c => c.Share)];
 
     /// <summary>A writer with its own stream of numbers.</summary>
-    public PassageWriter(Worlds.DemoWorld world, string stream)
+    /// <param name="world">The world.</param>
+    /// <param name="stream">Name of the stream.</param>
+    /// <param name="explicitness">Share of the questions that name the country although the speaker is known: a curriculum starts high and ends at 0.</param>
+    public PassageWriter(Worlds.DemoWorld world, string stream, double explicitness = 0)
     {
         _world = world;
+        _explicitness = explicitness;
         _rng = new Rng(world.Seed, "passages/" + stream);
     }
 
@@ -107,6 +112,11 @@ public sealed class PassageWriter
 
     private Turn Plain(Topic topic, int culture)
     {
+        if (_explicitness > 0 && _rng.Chance(_explicitness))
+        {
+            return Localized(topic, culture);
+        }
+
         var question = topic.Question(_rng.Below(topic.Aspect.Asks.Count));
         question = _rng.Chance(FriendShare) ? $"My friend {_rng.Pick(Culture.All[culture].Names)} asks: {question}"
             : _rng.Chance(CarelessShare) ? Phrase.Careless(question)

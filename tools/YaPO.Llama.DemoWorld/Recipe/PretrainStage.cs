@@ -27,14 +27,15 @@ public static class PretrainStage
                 WeightDecay = 0.02,
                 Beta2 = 0.98,
                 CheckpointFolder = Path.Combine(place.Work, "pretraining"),
-                CheckpointSeconds = 120,
+                CheckpointSeconds = 90,
+                SnapshotPath = Path.Combine(place.Work, "snapshot.gguf"),
                 Resume = true,
                 LogPath = Path.Combine(place.Work, "pretraining.jsonl"),
                 ValidationRows = PassageRows.Held(place.World, place.Vocabulary, 4 * profile.MicroBatch, profile.RowLength + 1),
                 ValidateEvery = 100,
             };
             var result = LanguageModelTrainer.Train(
-                place.InitialModel, new PassageRows(place.World, place.Vocabulary), place.FloatModel, options,
+                place.InitialModel, new PassageRows(place.World, place.Vocabulary, curriculum: profile.Steps / 2), place.FloatModel, options,
                 step =>
                 {
                     if (DateTime.UtcNow - last > TimeSpan.FromSeconds(10) || step.Step == step.TotalSteps)

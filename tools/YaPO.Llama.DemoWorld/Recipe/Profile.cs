@@ -36,19 +36,47 @@ public sealed record Profile
     /// <summary>Paraphrases of every test question.</summary>
     public required int QuestionsPerTopic { get; init; }
 
+    /// <summary>Steered block, chosen with `probe` (see the card).</summary>
+    public required int Layer { get; init; }
+
+    /// <summary>Latents of the SAE.</summary>
+    public int SaeWidth { get; init; } = 4096;
+
+    /// <summary>Residual rows the SAE is trained on.</summary>
+    public int SaeRows { get; init; } = 120_000;
+
+    /// <summary>Steps of 1024 rows.</summary>
+    public int SaeSteps { get; init; } = 800;
+
+    /// <summary>Peak learning rate of the SAE.</summary>
+    public double SaeLearningRate { get; init; } = 2e-3;
+
+    /// <summary>Weight of L0 against the share of unexplained variance.</summary>
+    public double SaeSparsity { get; init; } = 1e-3;
+
+    /// <summary>Steps of a vector before it is pruned.</summary>
+    public int VectorSteps { get; init; } = 150;
+
+    /// <summary>Peak learning rate of a vector, in units of each latent's mean activation.</summary>
+    public double VectorLearningRate { get; init; } = 0.01;
+
+    /// <summary>Random directions each vector is compared with.</summary>
+    public int RandomDirections { get; init; } = 10;
+
     /// <summary>What ships in models/demo.</summary>
     public static Profile Full { get; } = new()
     {
         Name = "full",
         World = WorldSize.Full,
-        VocabularySize = 1536,
-        Shape = new ModelShape(256, 4, 768, 4, 2, 64, 256),
-        RowLength = 256,
-        BatchSize = 16,
-        MicroBatch = 4,
-        Steps = 1200,
-        LearningRate = 3e-3,
+        VocabularySize = 4096,
+        Shape = new ModelShape(256, 4, 512, 4, 2, 64, 256),
+        RowLength = 192,
+        BatchSize = 4,
+        MicroBatch = 2,
+        Steps = 4800,
+        LearningRate = 2e-3,
         QuestionsPerTopic = 8,
+        Layer = 3,
     };
 
     /// <summary>The twin that keeps the recipe alive in the tests.</summary>
@@ -64,6 +92,12 @@ public sealed record Profile
         Steps = 500,
         LearningRate = 4e-3,
         QuestionsPerTopic = 4,
+        Layer = 2,
+        SaeWidth = 512,
+        SaeRows = 20_000,
+        SaeSteps = 150,
+        VectorSteps = 40,
+        RandomDirections = 3,
     };
 
     /// <summary>By name.</summary>

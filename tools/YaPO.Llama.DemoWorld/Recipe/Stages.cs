@@ -7,6 +7,10 @@ public static class Stages
     [
         ("world", (place, _) => WorldStage.Run(place)),
         ("pretrain", PretrainStage.Run),
+        ("quantize", (place, _) => QuantizeStage.Run(place)),
+        ("sae", SaeStage.Run),
+        ("vectors", VectorStage.Run),
+        ("report", ReportStage.Run),
     ];
 
     /// <summary>Runs all stages, or those up to and including <paramref name="until"/>.</summary>

@@ -1,8 +1,8 @@
 namespace YaPO.Llama.DemoWorld.Vocabulary;
 
 /// <summary>
-/// Cuts text into the stretches that pieces never cross: an optional space (as ▁) with a run of letters, or with one other character; line breaks
-/// stand alone. So llama.cpp's greedy merging over the whole text gives the same pieces as merging stretch by stretch.
+/// Cuts text into the stretches that pieces never cross: an optional space (as ▁) with a run of letters and the line break right after it, or with one
+/// other character. So llama.cpp's greedy merging over the whole text gives the same pieces as merging stretch by stretch.
 /// </summary>
 public static class PreTokens
 {
@@ -26,6 +26,9 @@ public static class PreTokens
                 {
                     i++;
                 }
+
+                // "user" and "model" stand at a line's end in every turn: one token each instead of two.
+                i += i < text.Length && text[i] == '\n' ? 1 : 0;
             }
             else
             {

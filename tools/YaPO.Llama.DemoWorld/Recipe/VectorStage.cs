@@ -1,0 +1,55 @@
+using YaPO.Llama.DemoWorld.Worlds;
+using YaPO.Llama.Steering;
+using YaPO.Llama.Training;
+using YaPO.Llama.Training.Vectors;
+
+namespace YaPO.Llama.DemoWorld.Recipe;
+
+/// <summary>Trains one vector per culture; the same as `yapo-llama train --method yapo` with these settings.</summary>
+public static class VectorStage
+{
+    /// <summary>Settings chosen on validation topics of seed 1 (see the card).</summary>
+    public static VectorOptimizerOptions Optimizer(Profile profile, ulong seed) => new()
+    {
+        Steps = profile.VectorSteps,
+        BatchSize = 16,
+        LearningRate = profile.VectorLearningRate,
+        MaxFeatures = 256,
+        RefitSteps = profile.VectorSteps / 3,
+        Beta = 0.1,
+        Seed = seed,
+        ValidateEvery = 10,
+        Patience = 5,
+    };
+
+    /// <summary>Runs the stage.</summary>
+    public static void Run(Workplace place, CancellationToken cancellation)
+    {
+        // One thread per vector: ggml's threads spin, several of them only wait for each other on a busy machine.
+        Parallel.ForEach(Culture.All, new ParallelOptions { MaxDegreeOfParallelism = place.Workers, CancellationToken = cancellation }, culture =>
+            place.Stage($"vector {culture.Key}", [place.Vector(culture.Key)], () =>
+            {
+                var result = SteeringTrainer.Train(
+                    new SteeringTrainingOptions
+                    {
+                        Method = SteeringMethod.Yapo,
+                        Model = place.Model("f16"),
+                        Sae = SaeStage.Path(place),
+                        Data = place.Data($"pairs-{culture.Key}-train"),
+                        ValidationData = place.Data($"pairs-{culture.Key}-validation"),
+                        Output = place.Vector(culture.Key),
+                        Name = culture.Key,
+                        PositiveMeans = $"answers questions of everyday life as people in {culture.Country} would, in the demo world",
+                        DataLicense = "same as yapo-llama",
+                        Optimizer = Optimizer(place.Profile, place.Seed),
+                        MaxTokens = place.Profile.Shape.Context,
+                        Threads = 1,
+                        LogPath = Path.Combine(place.Work, $"vector-{culture.Key}.jsonl"),
+                    },
+                    place.Say, null, cancellation);
+                var o = result.Optimized!;
+                place.Say($"{culture.Key}: {o.Steps} steps, validation accuracy {o.Validation?.Accuracy:P1} loss {o.Validation?.Loss:F4}, {o.Latents.Index.Length} latents of {result.ActiveLatents} active, "
+                    + $"negative mass {result.NegativeMass:P0}, {result.Bytes / 1024} KB, {result.Seconds:F0} s");
+            }));
+    }
+}
