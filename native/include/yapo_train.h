@@ -96,6 +96,7 @@ typedef struct yapo_sae_options {
     float    bandwidth;          /* of the straight-through estimator of the threshold, in units of pre-activations */
     float    gradient_clip;
     uint64_t seed;
+    float    threshold_rate;     /* learning rate of log theta, relative to the others'; default 1. Short runs need more. */
 } yapo_sae_options;
 
 typedef struct yapo_sae_step {

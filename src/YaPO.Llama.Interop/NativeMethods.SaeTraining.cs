@@ -16,6 +16,7 @@ internal struct yapo_sae_options
     public float bandwidth;
     public float gradient_clip;
     public ulong seed;
+    public float threshold_rate;
 }
 
 [StructLayout(LayoutKind.Sequential)]

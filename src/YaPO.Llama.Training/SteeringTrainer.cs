@@ -122,7 +122,7 @@ public static class SteeringTrainer
     {
         // Only latents that fire somewhere can get a gradient from v = 0, and only they are trained.
         LatentRows latents;
-        float[] scale, rate = [], mean = [];
+        float[] scale;
         if (sae is null)
         {
             latents = LatentRows.Dense(residuals.Width);
@@ -137,13 +137,12 @@ public static class SteeringTrainer
             }
 
             latents = LatentRows.Read(sae, active);
-            rate = Array.ConvertAll(active, j => (float)(statistics.Count[j] / (double)statistics.Rows));
-            mean = scale = Array.ConvertAll(active, j => (float)statistics.MeanWhenActive(j));
+            scale = Array.ConvertAll(active, j => (float)statistics.MeanWhenActive(j));
         }
 
         status?.Invoke($"training {latents.Parameters} coordinates on {trainPairs} pairs, {options.WorkerCount} workers");
         using var engine = new GgmlPairEngine(options.Model, layer, sequences, weights, residuals, options.WorkerCount);
-        return new VectorOptimizer(engine, latents, scale, rate, mean, trainPairs, validationPairs, options.Optimizer)
+        return new VectorOptimizer(engine, latents, scale, trainPairs, validationPairs, options.Optimizer)
             .Run(folder, checkpoint, options.CheckpointSeconds, options.LogPath, progress, cancellation);
     }
 

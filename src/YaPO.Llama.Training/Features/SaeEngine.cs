@@ -40,6 +40,9 @@ public sealed record SaeEngineOptions
     /// <summary>Largest global gradient norm; 0 turns clipping off.</summary>
     public double GradientClip { get; init; } = 1;
 
+    /// <summary>Learning rate of log θ, relative to that of the other parameters.</summary>
+    public double ThresholdRate { get; init; } = 1;
+
     /// <summary>Threshold θ that every latent starts with.</summary>
     public double InitialThreshold { get; init; } = 0.1;
 
@@ -74,6 +77,7 @@ public sealed class SaeEngine : IDisposable
         native.bandwidth = (float)options.Bandwidth;
         native.gradient_clip = (float)options.GradientClip;
         native.seed = options.Seed;
+        native.threshold_rate = (float)options.ThresholdRate;
         NativeMethods.yapo_sae_create(native, mean, (float)options.InitialThreshold, out _handle, out var error).Check(error);
     }
 

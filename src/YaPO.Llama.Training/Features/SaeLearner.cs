@@ -13,6 +13,7 @@ internal sealed class SaeLearner : IDisposable
 {
     private const double Gain = 0.02;
     private const double MostGain = 0.02;
+    private const double ThresholdRate = 5; // log θ must follow the target within a few hundred steps
     private const double Smoothing = 0.1;
     private const double ResampleUntil = 0.7;
     private const int MicroBatch = 64;
@@ -44,6 +45,7 @@ internal sealed class SaeLearner : IDisposable
             Workers = workers,
             MicroBatch = MicroBatch,
             Bandwidth = options.Bandwidth,
+            ThresholdRate = ThresholdRate,
             Seed = options.Seed,
         };
         engine = engine with { InitialThreshold = InitialThreshold(engine, normalizedMean, rows) };

@@ -23,6 +23,9 @@ internal sealed class OptimizerState
 
     public required AdamW Optimizer { get; set; }
 
+    /// <summary>What each coordinate has taken off the loss so far: see <see cref="Sparsifier"/>.</summary>
+    public required double[] Credit { get; set; }
+
     public double BestLoss { get; set; } = double.PositiveInfinity;
 
     public float[]? Best { get; set; }
@@ -52,6 +55,7 @@ internal sealed class OptimizerState
         }
 
         Write(writer, V);
+        Write(writer, Credit);
         writer.Write(BestLoss);
         Write(writer, Best ?? []);
         writer.Write(SinceBest);
@@ -95,6 +99,7 @@ internal sealed class OptimizerState
                 Step = step,
                 Support = support,
                 V = v,
+                Credit = ReadDoubles(reader, parameters),
                 BestLoss = reader.ReadDouble(),
                 Best = ReadFloats(reader, parameters) is { Length: > 0 } best ? best : null,
                 SinceBest = reader.ReadInt32(),
@@ -134,6 +139,32 @@ internal sealed class OptimizerState
         for (var i = 0; i < n; i++)
         {
             values[i] = reader.ReadSingle();
+        }
+
+        return values;
+    }
+
+    private static void Write(BinaryWriter writer, double[] values)
+    {
+        writer.Write(values.Length);
+        foreach (var x in values)
+        {
+            writer.Write(x);
+        }
+    }
+
+    private static double[] ReadDoubles(BinaryReader reader, int limit)
+    {
+        var n = reader.ReadInt32();
+        if (n < 0 || n > limit)
+        {
+            throw new YapoException(YapoErrorKind.Format, $"an array of {n} entries where at most {limit} were expected");
+        }
+
+        var values = new double[n];
+        for (var i = 0; i < n; i++)
+        {
+            values[i] = reader.ReadDouble();
         }
 
         return values;

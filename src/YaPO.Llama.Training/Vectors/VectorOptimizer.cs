@@ -12,13 +12,10 @@ namespace YaPO.Llama.Training.Vectors;
 /// </summary>
 internal sealed class VectorOptimizer
 {
-    private const double RefitRate = 0.5;
     private const int ReportPairs = 64;
     private readonly IPairEngine _engine;
     private readonly LatentRows _all;
     private readonly float[] _scale;
-    private readonly float[] _rate;
-    private readonly float[] _meanWhenActive;
     private readonly int _trainPairs;
     private readonly int[] _validation;
     private readonly VectorOptimizerOptions _options;
@@ -30,20 +27,21 @@ internal sealed class VectorOptimizer
     /// <param name="engine">Its sequences are 2i (chosen) and 2i + 1 (rejected) of pair i.</param>
     /// <param name="latents">P coordinates.</param>
     /// <param name="scale">[P] see <see cref="VectorOptimizerOptions.LearningRate"/>.</param>
-    /// <param name="rate">[P] firing rates (sparse).</param>
-    /// <param name="meanWhenActive">[P] (sparse).</param>
     /// <param name="trainPairs">Pairs 0 … are trained on.</param>
     /// <param name="validationPairs">So many pairs behind them validate.</param>
     /// <param name="options">Settings.</param>
     public VectorOptimizer(
-        IPairEngine engine, LatentRows latents, float[] scale, float[] rate, float[] meanWhenActive, int trainPairs, int validationPairs, VectorOptimizerOptions options)
+        IPairEngine engine, LatentRows latents, float[] scale, int trainPairs, int validationPairs, VectorOptimizerOptions options)
     {
         options.Validate();
-        (_engine, _all, _latents, _scale, _rate, _meanWhenActive) = (engine, latents, latents, scale, rate, meanWhenActive);
+        (_engine, _all, _latents, _scale) = (engine, latents, latents, scale);
         (_trainPairs, _options) = (trainPairs, options);
         _validation = [.. Enumerable.Range(trainPairs, validationPairs)];
         _objective = new PreferenceObjective(engine, options.Beta);
-        _state = new OptimizerState { V = new float[latents.Parameters], Optimizer = NewOptimizer(latents.Parameters) };
+        _state = new OptimizerState
+        {
+            V = new float[latents.Parameters], Credit = new double[latents.Parameters], Optimizer = NewOptimizer(latents.Parameters),
+        };
     }
 
     private bool Refits => !_all.IsDense && _options.MaxFeatures > 0;
@@ -104,8 +102,7 @@ internal sealed class VectorOptimizer
     private void Step(TrainingLog log, TrainingClock clock, Action<TrainingProgress>? progress, CancellationToken cancellation)
     {
         var s = _state;
-        var peak = _options.LearningRate * (s.Phase == 0 ? 1 : RefitRate);
-        var schedule = new CosineSchedule(peak, PhaseSteps, Math.Min(_options.WarmupSteps, PhaseSteps));
+        var schedule = new CosineSchedule(_options.LearningRate, PhaseSteps, Math.Min(_options.WarmupSteps, PhaseSteps));
         var direction = new SeededRandom(_options.Seed, "direction", s.Step).Next(2) == 0 ? -1.0 : 1.0;
         var gradient = new float[s.V.Length];
         var result = _objective.Evaluate(Batch(s.Step), s.V, direction, gradient, cancellation);
@@ -113,6 +110,9 @@ internal sealed class VectorOptimizer
         {
             throw new YapoException(YapoErrorKind.Failed, $"the loss or its gradient at step {s.Step + 1} is not finite; lower the learning rate (now {_options.LearningRate})");
         }
+
+        var raw = gradient.ToArray();
+        var before = s.V.ToArray();
 
         // The gradient in units of the scaled coordinates u = v / scale: clipping then treats loud and quiet latents alike, and Adam does not care.
         var scale = Scale();
@@ -127,6 +127,14 @@ internal sealed class VectorOptimizer
         if (_options.L1 > 0 && s.Phase == 0)
         {
             Sparsifier.Shrink(s.V, rate * _options.L1, scale);
+        }
+
+        if (s.Phase == 0 && direction > 0)
+        {
+            for (var k = 0; k < raw.Length; k++)
+            {
+                s.Credit[k] -= raw[k] * ((double)s.V[k] - before[k]);
+            }
         }
 
         s.Last = result;
@@ -179,7 +187,7 @@ internal sealed class VectorOptimizer
         }
 
         // Choose the support; everything is computed before the state changes, so that an interruption here repeats it.
-        var support = Sparsifier.TopK(_all, v, _rate, _meanWhenActive, _options.MaxFeatures);
+        var support = Sparsifier.TopK(v, s.Credit, _options.MaxFeatures);
         if (support.Length == 0)
         {
             throw new YapoException(YapoErrorKind.Failed, "every entry of the trained vector is zero: no latent that is active on the data changes the answers' probabilities. Try another layer, more steps or a higher learning rate");

@@ -1,13 +1,15 @@
+using Xunit.Abstractions;
 using YaPO.Llama.Models;
 using YaPO.Llama.Sae;
 using YaPO.Llama.Tests.Sessions;
 using YaPO.Llama.Training;
+using YaPO.Llama.Training.Features;
 using YaPO.Llama.Training.Randomness;
 using YaPO.Llama.Training.Residuals;
 
 namespace YaPO.Llama.Tests.Training;
 
-public sealed class SaeTrainerTests : NativeTest
+public sealed class SaeTrainerTests(ITestOutputHelper output) : NativeTest
 {
     private readonly TinyWorld _world = new();
 
@@ -15,6 +17,52 @@ public sealed class SaeTrainerTests : NativeTest
     {
         _world.Dispose();
         base.Dispose();
+    }
+
+    [Fact]
+    public void Learner_SparseSyntheticData_ReconstructsItAtTheWantedL0()
+    {
+        const int d = 64, atoms = 80, active = 3;
+        var random = new SeededRandom(8, "atoms");
+        var dictionary = Enumerable.Range(0, atoms).Select(_ => Unit([.. Enumerable.Range(0, d).Select(_ => random.NextGaussian())])).ToArray();
+        float[] Rows(int n)
+        {
+            var rows = new float[n * d];
+            for (var r = 0; r < n; r++)
+            {
+                foreach (var a in random.Permutation(atoms).Take(active))
+                {
+                    var amount = 20 * (1 + random.NextDouble());
+                    for (var i = 0; i < d; i++)
+                    {
+                        rows[(r * d) + i] += (float)(amount * dictionary[a][i]);
+                    }
+                }
+            }
+
+            return rows;
+        }
+
+        var options = Options() with { Latents = 128, TargetL0 = 4, BatchSize = 512, Rows = 512 * 400, LearningRate = 3e-3 };
+        var test = Rows(2048);
+        using var learner = new SaeLearner(options, Rows(1024), d, 1);
+        var start = learner.Evaluate(test);
+        for (var step = 0; step < options.Steps; step++)
+        {
+            var r = learner.Step(step, Rows(512));
+            if (step % 40 == 39) { output.WriteLine($"{step + 1}: {r.ExplainedVariance:F3} L0 {r.L0:F2} penalty {learner.Sparsity:E2}"); }
+        }
+
+        var end = learner.Evaluate(test);
+        output.WriteLine($"explained variance {start.ExplainedVariance:F3} -> {end.ExplainedVariance:F3}, L0 {start.L0:F1} -> {end.L0:F1}, resampled {learner.Resampled}, penalty {learner.Sparsity:E2}");
+        end.L0.Should().BeInRange(3, 5);
+        end.ExplainedVariance.Should().BeGreaterThan(0.85);
+
+        // Most atoms are found: some decoder row points along them.
+        var dec = learner.Weights().Dec.ToArray().Chunk(d).ToArray();
+        var found = dictionary.Count(atom => dec.Max(row => row.Zip(atom, (x, y) => x * y).Sum()) > 0.9);
+        output.WriteLine($"{found} of {atoms} atoms found");
+        found.Should().BeGreaterThan(atoms * 3 / 4);
     }
 
     [Fact]
@@ -128,4 +176,6 @@ public sealed class SaeTrainerTests : NativeTest
         var random = new SeededRandom(12, "text");
         File.WriteAllLines(_world["text.txt"], Enumerable.Range(0, 160).SelectMany(_ => new[] { string.Join(' ', Enumerable.Range(0, 10 + random.Next(20)).Select(_ => words[random.Next(words.Length)])), "" }));
     }
+
+    private static float[] Unit(double[] v) => [.. v.Select(x => (float)(x / Math.Sqrt(v.Sum(y => y * y))))];
 }

@@ -113,7 +113,7 @@ public sealed class VectorOptimizerTests
         using var stop = new CancellationTokenSource();
         using var engine = new FakePairEngine(Pairs, Latents()) { BeforeGradient = n => { if (n == 100) { stop.Cancel(); } } };
         var checkpoints = new CheckpointFolder(folder.File("c"), "test", "{}");
-        var run = () => new VectorOptimizer(engine, Latents(), Ones(), Ones(), Ones(), Pairs, 0, Options).Run(checkpoints, null, 1e9, null, null, stop.Token);
+        var run = () => new VectorOptimizer(engine, Latents(), Ones(), Pairs, 0, Options).Run(checkpoints, null, 1e9, null, null, stop.Token);
         run.Should().Throw<OperationCanceledException>();
         checkpoints.Load()!.Step.Should().Be(8, "the ninth step was cut short");
     }
@@ -136,21 +136,19 @@ public sealed class VectorOptimizerTests
     {
         var latents = LatentRows.Dense(P);
         using var engine = new FakePairEngine(Pairs, latents);
-        var result = new VectorOptimizer(engine, latents, Ones(), [], [], Pairs, 0, Options).Run(null, null, 1e9, null, null, CancellationToken.None);
+        var result = new VectorOptimizer(engine, latents, Ones(), Pairs, 0, Options).Run(null, null, 1e9, null, null, CancellationToken.None);
         result.Value.Should().HaveCount(P);
         result.Steps.Should().Be(Options.Steps);
         result.Sparsification.Should().BeNull();
     }
 
     [Fact]
-    public void Sparsifier_TopK_CountsNegativeEntriesByWhatTheyCanRemove()
+    public void Sparsifier_TopK_KeepsWhatTookMostOffTheLoss()
     {
-        var latents = Latents();
-        // Entry 1 is large and negative, but its latent fires in 1 % of the rows with activation 1: its effect is 0.01.
-        float[] v = [0.5f, -9f, -0.4f, 0f, .. new float[P - 4]];
-        float[] rate = [1, 0.01f, 1, 1, .. new float[P - 4]];
-        Sparsifier.TopK(latents, v, rate, Ones(), 2).Should().Equal(0, 2);
-        Sparsifier.TopK(latents, v, rate, Ones(), 0).Should().Equal(0, 1, 2);
+        float[] v = [0.5f, -9f, -0.4f, 0f, 1f];
+        double[] credit = [0.2, -0.1, 0.3, 5, 0.1];
+        Sparsifier.TopK(v, credit, 2).Should().Equal(0, 2);
+        Sparsifier.TopK(v, credit, 0).Should().Equal(0, 2, 4);
     }
 
     [Fact]
@@ -210,7 +208,7 @@ public sealed class VectorOptimizerTests
     private static OptimizedVector Run(FakePairEngine engine, VectorOptimizerOptions options, string? checkpoints = null, string? log = null, int validation = 0)
     {
         var folder = checkpoints is null ? null : new CheckpointFolder(checkpoints, "test", "{}");
-        return new VectorOptimizer(engine, Latents(), Ones(), Ones(), Ones(), Pairs, validation, options)
+        return new VectorOptimizer(engine, Latents(), Ones(), Pairs, validation, options)
             .Run(folder, folder?.Load(), 0, log, null, CancellationToken.None);
     }
 }

@@ -111,9 +111,9 @@ void trainer::update(float rate) {
     ++steps;
     const float c1 = static_cast<float>(1.0 - std::pow(static_cast<double>(beta1), static_cast<double>(steps)));
     const float c2 = static_cast<float>(1.0 - std::pow(static_cast<double>(beta2), static_cast<double>(steps)));
-    auto step = [&](std::vector<float> parameters::*group, int64_t first, int64_t count) {
+    auto step = [&](std::vector<float> parameters::*group, int64_t first, int64_t count, float factor = 1.0f) {
         adam((value.*group).data() + first, (moment1.*group).data() + first, (moment2.*group).data() + first, (gradient.*group).data() + first, count,
-             rate, scale, beta1, beta2, epsilon, c1, c2);
+             rate * factor, scale, beta1, beta2, epsilon, c1, c2);
     };
     parallel(n_workers, tasks(f), [&](int32_t, int64_t task) {
         const int64_t first = task * latents_per_task;
@@ -121,7 +121,7 @@ void trainer::update(float rate) {
         step(&parameters::enc, first * d, count * d);
         step(&parameters::dec, first * d, count * d);
         step(&parameters::enc_bias, first, count);
-        step(&parameters::log_theta, first, count);
+        step(&parameters::log_theta, first, count, threshold_rate);
         for (int64_t j = first; j < first + count; ++j) {
             float * row = value.dec.data() + j * d;
             const float length = std::sqrt(dot(row, row, d));

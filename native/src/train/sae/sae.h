@@ -63,7 +63,7 @@ struct codes {
 struct trainer {
     int64_t d = 0, f = 0;
     int32_t n_workers = 1, micro_batch = 64;
-    float   beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, bandwidth = 0.1f, clip = 1.0f;
+    float   beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, bandwidth = 0.1f, clip = 1.0f, threshold_rate = 1.0f;
     float   initial_theta = 0.1f;
     int64_t steps = 0;
 

@@ -83,6 +83,7 @@ void yapo_sae_default_options(yapo_sae_options * options) {
     options->epsilon       = 1e-8f;
     options->bandwidth     = 0.1f;
     options->gradient_clip = 1.0f;
+    options->threshold_rate = 1.0f;
 }
 
 yapo_status yapo_sae_create(const yapo_sae_options * options, const float * mean, float initial_threshold, yapo_sae_trainer ** out, yapo_error ** err) {
@@ -99,9 +100,9 @@ yapo_status yapo_sae_create(const yapo_sae_options * options, const float * mean
         if (o.n_workers < 1 || o.n_workers > 1024 || o.micro_batch < 1 || o.micro_batch > (1 << 20)) {
             fail(YAPO_ERR_INVALID_ARGUMENT, "n_workers %d must be 1 to 1024 and micro_batch %d at least 1", o.n_workers, o.micro_batch);
         }
-        if (!(o.beta1 >= 0 && o.beta1 < 1) || !(o.beta2 >= 0 && o.beta2 < 1) || !(o.epsilon > 0) || !(o.bandwidth > 0) || !(o.gradient_clip >= 0)) {
-            fail(YAPO_ERR_INVALID_ARGUMENT, "beta1 %g and beta2 %g must be in [0, 1), epsilon %g and bandwidth %g above 0, gradient_clip %g at least 0", o.beta1, o.beta2,
-                 o.epsilon, o.bandwidth, o.gradient_clip);
+        if (!(o.beta1 >= 0 && o.beta1 < 1) || !(o.beta2 >= 0 && o.beta2 < 1) || !(o.epsilon > 0) || !(o.bandwidth > 0) || !(o.gradient_clip >= 0) || !(o.threshold_rate >= 0)) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "beta1 %g and beta2 %g must be in [0, 1), epsilon %g and bandwidth %g above 0, gradient_clip %g and threshold_rate %g at least 0", o.beta1, o.beta2,
+                 o.epsilon, o.bandwidth, o.gradient_clip, o.threshold_rate);
         }
         if (!(initial_threshold > 0) || !std::isfinite(initial_threshold)) {
             fail(YAPO_ERR_INVALID_ARGUMENT, "initial threshold %g must be positive and finite", initial_threshold);
@@ -117,6 +118,7 @@ yapo_status yapo_sae_create(const yapo_sae_options * options, const float * mean
         t.epsilon = o.epsilon;
         t.bandwidth = o.bandwidth;
         t.clip = o.gradient_clip;
+        t.threshold_rate = o.threshold_rate;
         t.initial_theta = initial_threshold;
         t.mean.assign(mean, mean + t.d);
         for (auto * p : {&t.value, &t.gradient, &t.moment1, &t.moment2}) {
