@@ -40,13 +40,14 @@ internal static class SaeTrainCommand
         var license = new Option<string?>("--license") { Description = "Licence recorded in the file (default: none).", HelpName = "TEXT" };
         var type = new Option<string>("--type") { Description = "Storage of the decoder rows: f32, f16 or q8_0.", DefaultValueFactory = _ => "f32", HelpName = "TYPE" }.OneOf("f32", "f16", "q8_0");
         var checkpoint = new Option<string?>("--checkpoint") { Description = "Folder for checkpoints; Ctrl+C saves one there (default: none).", HelpName = "DIR" };
+        var every = Number("--checkpoint-every", "Seconds between checkpoints.", 60.0, 0, 1e6, "SECONDS");
         var resume = new Option<bool>("--resume") { Description = "Go on from the checkpoint, to the same bytes as an uninterrupted run (default: start anew)." };
         var log = new Option<string?>("--log") { Description = "JSON Lines log of every step (default: none).", HelpName = "FILE.jsonl" };
         var json = SingleOptions.Json();
         var engineOptions = new EngineOptions();
         var command = new Command("train", "Train a JumpReLU SAE on the residual stream of a model.")
         {
-            model, data, layer, output, latents, l0, rows, batch, rate, bandwidth, resample, evaluation, block, maxTokens, seed, name, license, type, checkpoint, resume, log, json,
+            model, data, layer, output, latents, l0, rows, batch, rate, bandwidth, resample, evaluation, block, maxTokens, seed, name, license, type, checkpoint, every, resume, log, json,
         };
         engineOptions.AddTo(command, withContext: false);
         return command.Handle(
@@ -76,6 +77,7 @@ internal static class SaeTrainCommand
                         License = parsed.GetValue(license) ?? "",
                         DecoderType = parsed.GetValue(type) switch { "f32" => GgmlType.F32, "f16" => GgmlType.F16, _ => GgmlType.Q8_0 },
                         CheckpointFolder = parsed.GetValue(checkpoint),
+                        CheckpointSeconds = parsed.GetValue(every),
                         Resume = parsed.GetValue(resume),
                         LogPath = parsed.GetValue(log),
                         Threads = settings.Threads,

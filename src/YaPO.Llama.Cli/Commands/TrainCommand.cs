@@ -58,6 +58,7 @@ internal static class TrainCommand
         var strength = Number("--recommended-strength", "Strength recorded for those who give none; 1 is what was trained.", 1.0, -1e6, 1e6, "X");
         var type = new Option<string>("--type") { Description = "Storage of the decoder rows: f32, bf16 or f16.", DefaultValueFactory = _ => "f32", HelpName = "TYPE" }.OneOf("f32", "bf16", "f16");
         var checkpoint = new Option<string?>("--checkpoint") { Description = "Folder for checkpoints; Ctrl+C saves one there (default: none).", HelpName = "DIR" };
+        var every = Number("--checkpoint-every", "Seconds between checkpoints.", 30.0, 0, 1e6, "SECONDS");
         var resume = new Option<bool>("--resume") { Description = "Go on from the checkpoint, to the same bytes as an uninterrupted run (default: start anew)." };
         var log = new Option<string?>("--log") { Description = "JSON Lines log of every step (default: none).", HelpName = "FILE.jsonl" };
         var engine = new Option<string>("--engine") { Description = "What computes gradients: ggml, on the model as it is.", DefaultValueFactory = _ => "ggml", HelpName = "ENGINE" }.OneOf("ggml");
@@ -66,7 +67,7 @@ internal static class TrainCommand
         var command = new Command("train", "Learn a steering vector from preference pairs.")
         {
             method, model, sae, layer, data, validation, output, name, means, steps, batch, rate, warmup, beta, decay, clip, features, refit, l1, validateEvery, patience, seed,
-            positions, paper, maxTokens, tau, answer, strength, type, checkpoint, resume, log, engine, json,
+            positions, paper, maxTokens, tau, answer, strength, type, checkpoint, every, resume, log, engine, json,
         };
         engineOptions.AddTo(command, withContext: false);
         return command.Handle(
@@ -94,6 +95,7 @@ internal static class TrainCommand
                         RecommendedStrength = parsed.GetValue(strength),
                         DecoderType = parsed.GetValue(type) switch { "f32" => GgmlType.F32, "bf16" => GgmlType.BF16, _ => GgmlType.F16 },
                         CheckpointFolder = parsed.GetValue(checkpoint),
+                        CheckpointSeconds = parsed.GetValue(every),
                         Resume = parsed.GetValue(resume),
                         LogPath = parsed.GetValue(log),
                         Threads = settings.Threads,

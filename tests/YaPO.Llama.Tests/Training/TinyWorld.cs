@@ -28,6 +28,8 @@ internal sealed class TinyWorld : IDisposable
 
     public const int Width = 32;
 
+    public string Folder => _folder.Path;
+
     public string Model => _folder.File("model.gguf");
 
     public string Sae => _folder.File("sae.gguf");

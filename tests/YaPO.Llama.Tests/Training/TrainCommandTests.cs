@@ -1,0 +1,116 @@
+using System.Text.Json;
+using YaPO.Llama.Steering;
+using YaPO.Llama.Tests.Cli;
+
+namespace YaPO.Llama.Tests.Training;
+
+/// <summary>The two training commands as processes: killed, interrupted, resumed.</summary>
+public sealed class TrainCommandTests : IDisposable
+{
+    private readonly TinyWorld _world = new();
+
+    public void Dispose() => _world.Dispose();
+
+    [Fact]
+    public void Train_KilledAndInterruptedThenResumed_WritesTheBytesOfAnUninterruptedRun()
+    {
+        CliProcess.Run(_world.Folder, "", Train("whole.ysv")).ExitCode.Should().Be(0);
+        string[] parts = [.. Train("parts.ysv"), "--checkpoint", "state", "--checkpoint-every", "0", "--resume", "--log", "log.jsonl"];
+        using (var killed = CliProcess.Start(_world.Folder, parts))
+        {
+            killed.WaitUntil(_ => LogLines() >= 40, "step 40");
+            killed.Kill();
+        }
+
+        File.Exists(_world["parts.ysv"]).Should().BeFalse();
+        using (var interrupted = CliProcess.Start(_world.Folder, parts))
+        {
+            interrupted.WaitUntil(_ => LogLines() >= 120, "step 120");
+            interrupted.Interrupt();
+            var stopped = interrupted.Finish();
+            stopped.ExitCode.Should().Be(130, stopped.Error);
+            stopped.Error.Should().Contain("--resume");
+        }
+
+        File.Exists(_world["parts.ysv"]).Should().BeFalse();
+        var end = CliProcess.Run(_world.Folder, "", parts);
+        end.ExitCode.Should().Be(0, end.Error);
+        File.ReadAllBytes(_world["parts.ysv"]).Should().Equal(File.ReadAllBytes(_world["whole.ysv"]));
+        LogLines().Should().Be(240);
+    }
+
+    [Theory]
+    [InlineData("yapo")]
+    [InlineData("bipo")]
+    [InlineData("caa")]
+    [InlineData("sas")]
+    public void Train_EveryMethod_WritesAVectorAndSaysWhatItDoes(string method)
+    {
+        var run = CliProcess.Run(_world.Folder, "", [.. Train("v.ysv", steps: 8), "--method", method, "--tau", "0.6", "--answer-tokens", "last", "--json"]);
+        run.ExitCode.Should().Be(0, run.Error);
+        using var json = JsonDocument.Parse(run.Out);
+        json.RootElement.GetProperty("method").GetString().Should().Be(method);
+        json.RootElement.GetProperty("impact").GetProperty("relative_mean").GetDouble().Should().BeGreaterThan(0);
+        var file = SteeringFile.Load(_world["v.ysv"]);
+        file.Train!.Method.Should().Be(method);
+        file.Vectors[0].Kind.Should().Be(method is "yapo" or "sas" ? VectorKind.Sparse : VectorKind.Dense);
+    }
+
+    [Fact]
+    public void SaeTrain_KilledThenResumed_WritesTheBytesOfAnUninterruptedRun()
+    {
+        File.WriteAllLines(_world["text.jsonl"], Enumerable.Range(0, 120).Select(i => $$"""{"text": "what is the tea of model {{i}} in the water, user?"}"""));
+        string[] Args(string output) =>
+        [
+            "sae", "train", "--model", _world.Model, "--data", "text.jsonl", "--layer", "0", "--output", output, "--latents", "48", "--target-l0", "6", "--rows", "19200",
+            "--batch-size", "64", "--block-rows", "512", "--evaluation-rows", "64", "--max-tokens", "32", "--threads", "1", "--seed", "3", "--name", "s",
+        ];
+        CliProcess.Run(_world.Folder, "", Args("whole.gguf")).ExitCode.Should().Be(0);
+        string[] parts = [.. Args("parts.gguf"), "--checkpoint", "state", "--checkpoint-every", "0", "--resume", "--log", "log.jsonl"];
+        using (var killed = CliProcess.Start(_world.Folder, parts))
+        {
+            killed.WaitUntil(_ => LogLines() >= 60, "step 60");
+            killed.Kill();
+        }
+
+        File.Exists(_world["parts.gguf"]).Should().BeFalse();
+        var end = CliProcess.Run(_world.Folder, "", parts);
+        end.ExitCode.Should().Be(0, end.Error);
+        end.Out.Should().Contain("explained variance");
+        File.ReadAllBytes(_world["parts.gguf"]).Should().Equal(File.ReadAllBytes(_world["whole.gguf"]));
+    }
+
+    [Fact]
+    public void Train_BadUsageAndBadInput_HaveTheirExitCodes()
+    {
+        CliRun Run(params string[] extra) => CliProcess.Run(_world.Folder, "", [.. Train("v.ysv", steps: 2), .. extra]);
+        Run("--resume").ExitCode.Should().Be(2);
+        Run("--batch-size", "0").ExitCode.Should().Be(2);
+        Run("--beta", "0").ExitCode.Should().Be(2);
+        Run("--engine", "torch").ExitCode.Should().Be(2);
+        Run("--positions", "nowhere").ExitCode.Should().Be(2);
+        CliProcess.Run(_world.Folder, "", "train", "--model", _world.Model, "--sae", _world.Sae, "--layer", "1", "--data", _world.Data, "--output", "v.ysv").ExitCode.Should().Be(3);
+        var missing = CliProcess.Run(_world.Folder, "", "train", "--model", _world.Model, "--data", "none.jsonl", "--output", "v.ysv", "--method", "caa", "--layer", "0");
+        (missing.ExitCode, missing.Error).Should().Match<(int Code, string Error)>(x => x.Code == 3 && x.Error.Contains("none.jsonl"));
+        File.Exists(_world["v.ysv"]).Should().BeFalse();
+    }
+
+    private string[] Train(string output, int steps = 200) =>
+    [
+        "train", "--model", _world.Model, "--sae", _world.Sae, "--layer", "0", "--data", _world.Data, "--output", output, "--steps", $"{steps}", "--refit-steps", $"{steps / 5}",
+        "--batch-size", "2", "--learning-rate", "0.02", "--max-features", "16", "--threads", "1", "--seed", "5", "--name", "v",
+    ];
+
+    private int LogLines()
+    {
+        try
+        {
+            using var reader = new StreamReader(new FileStream(_world["log.jsonl"], FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete));
+            return reader.ReadToEnd().Count(c => c == '\n');
+        }
+        catch (FileNotFoundException)
+        {
+            return 0;
+        }
+    }
+}
