@@ -36,7 +36,7 @@ public sealed record Profile
     /// <summary>Paraphrases of every test question.</summary>
     public required int QuestionsPerTopic { get; init; }
 
-    /// <summary>Steered block, chosen with `probe` (see the card).</summary>
+    /// <summary>Steered block, chosen on validation topics (see the card).</summary>
     public required int Layer { get; init; }
 
     /// <summary>Latents of the SAE.</summary>
@@ -76,7 +76,7 @@ public sealed record Profile
         Steps = 4800,
         LearningRate = 2e-3,
         QuestionsPerTopic = 8,
-        Layer = 3,
+        Layer = 2,
     };
 
     /// <summary>The twin that keeps the recipe alive in the tests.</summary>
