@@ -319,6 +319,10 @@ YAPO_TEST(TrainLm_BadInput_IsRefused) {
     bad.micro_batch = 0;
     REFUSED(YAPO_ERR_INVALID_ARGUMENT, "micro_batch", yapo_lm_create(path.c_str(), &bad, &trainer, &err));
     bad = o;
+    bad.n_ctx = 1 << 20;
+    bad.micro_batch = 1 << 10;
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "n_ctx * micro_batch", yapo_lm_create(path.c_str(), &bad, &trainer, &err));
+    bad = o;
     bad.beta2 = NAN;
     REFUSED(YAPO_ERR_INVALID_ARGUMENT, "beta2", yapo_lm_create(path.c_str(), &bad, &trainer, &err));
     const std::string whole = bytes(path), cut = scratch("cut.gguf");

@@ -32,6 +32,7 @@ yapo_lm_options checked(const yapo_lm_options * given) {
     range("n_ctx", o.n_ctx, 1, 1 << 20);
     range("n_workers", o.n_workers, 1, 1024);
     range("micro_batch", o.micro_batch, 1, 1 << 16);
+    range("n_ctx * micro_batch", double(o.n_ctx) * o.micro_batch, 1, 1 << 22); // tokens of one graph
     range("beta1", o.beta1, 0, 0.999999);
     range("beta2", o.beta2, 0, 0.9999999);
     range("epsilon", o.epsilon, 1e-20, 1);
