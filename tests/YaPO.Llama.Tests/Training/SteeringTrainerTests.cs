@@ -191,6 +191,19 @@ public sealed class SteeringTrainerTests : NativeTest
     }
 
     [Fact]
+    public void Encode_ModelWithoutTemplate_IsRawTextWithBosAndEos()
+    {
+        using var file = new RandomModel(new RandomModel.Settings { Template = null });
+        using var model = LlamaModel.Load(file.Path);
+        var pair = PreferencePair.Load(_world.Data)[0];
+        var sequence = new PairEncoder(model).Encode(pair).Chosen;
+        sequence.Tokens[0].Should().Be(RandomModel.Bos);
+        sequence.Tokens[^1].Should().Be(RandomModel.Eos);
+        model.Detokenize(sequence.Tokens).Should().Be(pair.Prompt[0].Content + pair.Chosen, "nothing is invented between prompt and answer");
+        model.Detokenize(sequence.Tokens.AsSpan(sequence.CompletionStart)).Should().Be(pair.Chosen);
+    }
+
+    [Fact]
     public void Encode_LongPrompt_KeepsBosHeaderAndEnd()
     {
         using var model = LlamaModel.Load(_world.Model);
