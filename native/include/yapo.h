@@ -200,9 +200,10 @@ YAPO_API yapo_status yapo_context_logits(const yapo_context * context, int32_t r
 /* log softmax(logits[row])[ids[k]] in double precision, for k < n. */
 YAPO_API yapo_status yapo_context_logprobs(const yapo_context * context, int32_t row, const int32_t * ids, int64_t n, double * out, yapo_error ** err);
 
-/* Removes the cells of a sequence with position in [p0, p1); p1 < 0: to the end; sequence < 0: all sequences. */
+/* Removes the cells of a sequence with position in [p0, p1); p1 < 0: to the end; sequence < 0: all sequences. A range inside the
+ * sequence is refused: the hole could never be filled. Recurrent models forget whole sequences only (YAPO_ERR_UNSUPPORTED). */
 YAPO_API yapo_status yapo_context_remove(yapo_context * context, int32_t sequence, int32_t p0, int32_t p1, yapo_error ** err);
-/* Shares the cells of src in [p0, p1) with dst. */
+/* Shares the cells of src in [p0, p1) with dst, which must hold exactly the positions before p0. */
 YAPO_API yapo_status yapo_context_copy(yapo_context * context, int32_t src, int32_t dst, int32_t p0, int32_t p1, yapo_error ** err);
 
 /* ---- steering ------------------------------------------------------------------------------------------------ */
@@ -235,7 +236,8 @@ typedef struct yapo_vector_desc {
     const float   * enc_bias;     /* [K] */
     const float   * threshold;    /* [K]; 0 makes it a plain ReLU SAE */
     const float   * dec;          /* [K, D] decoder rows */
-    int32_t         dec_row_type; /* yapo_row_type used on the device; F32 default */
+    int32_t         dec_row_type; /* yapo_row_type used on the device; F32 default. Error of the correction h' - h, measured on random
+                                     dictionaries, relative to its largest entry: F32 5e-7, F16 5e-4, BF16 4e-3, Q8_0 1.1e-2 */
 } yapo_vector_desc;
 
 /* Replaces all attached vectors of the context by these (n = 0: detach all). Data is copied to the device of each
