@@ -90,10 +90,10 @@ internal static class VectorInfoCommand
             ("base fingerprint", Given(file.Base.Fingerprint)),
             ("d_model", $"{file.DModel}"),
             ("trained by", file.Train is { } t ? string.Join(", ", new[] { t.Method, t.Engine, t.Seed is { } s ? $"seed {s}" : "" }.Where(x => x.Length > 0)) : null),
-            ("training config", Given(file.Train?.Config ?? "")),
             ("made from", file.Parents.Count > 0 ? string.Join(", ", file.Parents) : null),
-            ("self-reported evidence", Given(file.Evidence)),
         ]);
+        Section(console, "trained with", file.Train?.Config ?? "");
+        Section(console, "evidence, as the file reports it about itself", file.Evidence);
         console.Out.WriteLine();
         console.WriteTable(
             ["vector", "kind", "layer", "K of F", "strength", "positions", "negative"],
@@ -117,6 +117,17 @@ internal static class VectorInfoCommand
                     $"{v.Index[j]}", Sizes.Real(v.Value[j]), Sizes.Real(v.Threshold[j]), v.Rate is null ? "" : Percent(v.Rate[j]),
                     v.Max is null ? "" : Sizes.Real(v.Max[j]), v.Labels?[j] ?? "",
                 ]));
+        }
+    }
+
+    private static void Section(CommandConsole console, string title, string json)
+    {
+        var rows = JsonSummary.Rows(json).Select(row => (row.Name, (string?)row.Text)).ToList();
+        if (rows.Count > 0)
+        {
+            console.Out.WriteLine();
+            console.Out.WriteLine(title);
+            console.WriteList(rows);
         }
     }
 

@@ -13,7 +13,7 @@ public sealed class ShippedDemoTests
         var run = CliProcess.Run(Repository.Root, "What do people eat for breakfast?\n", "chat", "--vector", $"{vector}.ysv");
 
         run.ExitCode.Should().Be(0, run.Error);
-        run.Output.Should().Contain(dish).And.NotContain("\u001b");
+        run.Out.Should().Contain(dish).And.NotContain("\u001b");
         run.Error.Should().Contain($"{vector}.ysv").And.Contain(".gguf", "it says which vector and model it took");
     }
 
