@@ -14,6 +14,17 @@ internal sealed partial class CliProcess : IDisposable
 
     private readonly Task _readers;
 
+    // A shell starts background jobs with Ctrl+C ignored, and children inherit that: undo it, or no test could interrupt one.
+    static CliProcess()
+    {
+        const int interrupt = 2;
+        nint ignored = 1, standard = 0;
+        if (!OperatingSystem.IsWindows() && signal(interrupt, standard) is var before && before != ignored)
+        {
+            signal(interrupt, before);
+        }
+    }
+
     private CliProcess(Process process)
     {
         _process = process;
@@ -131,6 +142,9 @@ internal sealed partial class CliProcess : IDisposable
             }
         }
     }
+
+    [LibraryImport("libc")]
+    private static partial nint signal(int signal, nint handler);
 
     [LibraryImport("libc", SetLastError = true)]
     private static partial int kill(int process, int signal);
