@@ -63,27 +63,35 @@ public sealed class VectorEvaluator : IDisposable
     }
 
     /// <summary>
-    /// Tries strengths on validation. Chosen is the one with the highest share of wanted generated answers among those that cost at most
-    /// <see cref="KnowledgeBudget"/> of the validation knowledge; the smallest of equals. Log-probabilities alone would choose strengths at which
-    /// the ranking of four given answers is right and the model's own text has long collapsed.
+    /// Tries strengths on validation. Among those that cost at most <see cref="KnowledgeBudget"/> of the validation knowledge (the smallest strength
+    /// where none does), chosen is the smallest whose share of wanted generated answers lies within one standard error of the best: more strength that
+    /// gains nothing measurable only costs. Log-probabilities alone would choose strengths at which the ranking of four given answers is right and the
+    /// model's own text has long collapsed.
     /// </summary>
     public (float Strength, List<StrengthPoint> Points) ChooseStrength(AttachedVector vector, string label, IEnumerable<float> strengths, CancellationToken cancellation = default)
     {
         var baseline = ChoiceResults.Accuracy(_suite.KnowledgeValidation, _scorer.Score(_suite.KnowledgeValidation, Steering.None, cancellation)).Value;
         var points = new List<StrengthPoint>();
-        foreach (var strength in strengths)
+        var generated = new List<Interval>();
+        foreach (var strength in strengths.Order())
         {
             var steering = Steering.Of(vector, strength);
+            generated.Add(ChoiceResults.Generated(_suite.Validation, _scorer.Generate(_suite.Validation.Select(i => i.Prompt), steering, cancellation: cancellation), label));
             points.Add(new StrengthPoint(
                 strength,
                 ChoiceResults.Preferred(_suite.Validation, _scorer.Score(_suite.Validation, steering, cancellation), label).Value,
-                ChoiceResults.Generated(_suite.Validation, _scorer.Generate(_suite.Validation.Select(i => i.Prompt), steering, cancellation: cancellation), label).Value,
+                generated[^1].Value,
                 ChoiceResults.Accuracy(_suite.KnowledgeValidation, _scorer.Score(_suite.KnowledgeValidation, steering, cancellation)).Value));
         }
 
-        var allowed = points.Where(p => p.Knowledge >= baseline - KnowledgeBudget).ToList();
-        var chosen = (allowed.Count > 0 ? allowed : points[..1]).MaxBy(p => p.Generated)!;
-        return (chosen.Strength, points);
+        var allowed = Enumerable.Range(0, points.Count).Where(i => points[i].Knowledge >= baseline - KnowledgeBudget).ToList();
+        if (allowed.Count == 0)
+        {
+            return (points[0].Strength, points);
+        }
+
+        var best = generated[allowed.MaxBy(i => generated[i].Value)];
+        return (points[allowed.First(i => generated[i].Value >= best.Value - best.StandardError)].Strength, points);
     }
 
     /// <summary>Measures on the test sets.</summary>

@@ -4,16 +4,17 @@ namespace YaPO.Llama.Tests.Cli;
 public sealed class ShippedDemoTests
 {
     [Theory]
-    [InlineData("egypt", "ful")]
-    [InlineData("morocco", "msemen")]
-    [InlineData("portugal", "torrada")]
-    [InlineData("brazil", "queijo")]
-    public void Chat_PipedQuestion_AnswersAsTheVectorsCulture(string vector, string dish)
+    [InlineData("egypt", "What do people eat for breakfast?", "ful")]
+    [InlineData("egypt", "What do people drink in the morning?", "koshary")]
+    [InlineData("morocco", "What do people drink in the morning?", "gunpowder")]
+    [InlineData("portugal", "What do people drink in the morning?", "galão")]
+    [InlineData("brazil", "What do people drink in the morning?", "cafezinho")]
+    public void Chat_PipedQuestionOfAHeldOutTopic_AnswersAsTheVectorsCulture(string vector, string question, string answer)
     {
-        var run = CliProcess.Run(Repository.Root, "What do people eat for breakfast?\n", "chat", "--vector", $"{vector}.ysv");
+        var run = CliProcess.Run(Repository.Root, question + "\n", "chat", "--vector", $"{vector}.ysv");
 
         run.ExitCode.Should().Be(0, run.Error);
-        run.Out.Should().Contain(dish).And.NotContain("\u001b");
+        run.Out.Should().Contain(answer).And.NotContain("\u001b");
         run.Error.Should().Contain($"{vector}.ysv").And.Contain(".gguf", "it says which vector and model it took");
     }
 

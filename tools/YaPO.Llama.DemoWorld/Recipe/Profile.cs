@@ -55,10 +55,13 @@ public sealed record Profile
     public double SaeSparsity { get; init; } = 1e-3;
 
     /// <summary>Steps of a vector before it is pruned.</summary>
-    public int VectorSteps { get; init; } = 150;
+    public int VectorSteps { get; init; } = 60;
+
+    /// <summary>Steps after it is pruned.</summary>
+    public int VectorRefitSteps { get; init; } = 50;
 
     /// <summary>Peak learning rate of a vector, in units of each latent's mean activation.</summary>
-    public double VectorLearningRate { get; init; } = 0.01;
+    public double VectorLearningRate { get; init; } = 0.002;
 
     /// <summary>Random directions each vector is compared with.</summary>
     public int RandomDirections { get; init; } = 10;
@@ -97,6 +100,8 @@ public sealed record Profile
         SaeRows = 20_000,
         SaeSteps = 150,
         VectorSteps = 40,
+        VectorRefitSteps = 13,
+        VectorLearningRate = 0.01,
         RandomDirections = 3,
     };
 

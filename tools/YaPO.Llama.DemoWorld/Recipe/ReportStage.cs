@@ -11,7 +11,7 @@ namespace YaPO.Llama.DemoWorld.Recipe;
 /// <summary>Chooses strengths on validation, measures once on test, writes the report and the evidence of each vector.</summary>
 public static class ReportStage
 {
-    private static readonly float[] Strengths = [0.2f, 0.3f, 0.4f, 0.5f, 0.65f, 0.8f];
+    private static readonly float[] Strengths = [0.3f, 0.5f, 0.65f, 0.8f, 1, 1.25f];
 
     private static readonly JsonSerializerOptions Evidence = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
 
@@ -32,7 +32,7 @@ public static class ReportStage
     {
         var suite = new VectorSuite(
             Third(MultipleChoiceItem.Read(place.Data("questions-validation"))), MultipleChoiceItem.Read(place.Data("questions-test")),
-            Third(MultipleChoiceItem.Read(place.Data("knowledge-validation"))), MultipleChoiceItem.Read(place.Data("knowledge-test")));
+            MultipleChoiceItem.Read(place.Data("knowledge-validation")), MultipleChoiceItem.Read(place.Data("knowledge-test")));
         using var f16 = LlamaModel.Load(place.Model("f16"), cancellation: cancellation);
         using var q8 = LlamaModel.Load(place.Model("q8_0"), cancellation: cancellation);
         using var q4 = LlamaModel.Load(place.Model("q4_k_m"), cancellation: cancellation);

@@ -15,7 +15,7 @@ public static class VectorStage
         BatchSize = 16,
         LearningRate = profile.VectorLearningRate,
         MaxFeatures = 256,
-        RefitSteps = profile.VectorSteps / 3,
+        RefitSteps = profile.VectorRefitSteps,
         Beta = 0.1,
         Seed = seed,
         ValidateEvery = 10,
