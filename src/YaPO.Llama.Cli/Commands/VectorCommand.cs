@@ -3,15 +3,18 @@ using YaPO.Llama.Cli.Terminal;
 
 namespace YaPO.Llama.Cli.Commands;
 
-/// <summary><c>vector</c>: look at steering vectors, make them from single features, import those of others.</summary>
+/// <summary><c>vector</c>: everything about vector files: look at them, make, combine, prune and compare them, exchange them with other tools.</summary>
 internal static class VectorCommand
 {
     public static Command Build(CommandConsole console)
     {
-        var command = new Command("vector", "Look at, make and import steering vectors.");
+        var command = new Command("vector", "Look at, make, check, combine and exchange steering vectors.");
         command.Subcommands.Add(VectorInfoCommand.Build(console));
         command.Subcommands.Add(VectorNewCommand.Build(console));
         command.Subcommands.Add(VectorImportCommand.Build(console));
+        command.Subcommands.Add(VectorVerifyCommand.Build(console));
+        command.Subcommands.Add(VectorCombineCommand.Build(console));
+        command.Subcommands.Add(VectorDiffCommand.Build(console));
         return command;
     }
 }
