@@ -14,7 +14,7 @@ public sealed class Scorer : IDisposable
     private readonly LlamaContext context;
     private readonly int top;
     private readonly DecodeBatch batch = new();
-    private readonly float[] logits;
+    private readonly LikeliestTokens likeliest = new();
     private SteeringSetting[] steering = [];
 
     /// <summary>Creates the context.</summary>
@@ -23,7 +23,6 @@ public sealed class Scorer : IDisposable
         ArgumentNullException.ThrowIfNull(model);
         options ??= new ScorerOptions();
         top = Math.Clamp(options.Top, 0, model.Info.VocabularySize);
-        logits = new float[top > 0 ? model.Info.VocabularySize : 0];
         context = new LlamaContext(model, options.Context.Sequences == 0 ? options.Context with { Sequences = 8 } : options.Context);
         try
         {
@@ -190,36 +189,12 @@ public sealed class Scorer : IDisposable
                 row.LogProbs[completion] = context.LogProbs(batchRow, [row.Request.Completion[completion]])[0];
                 if (top > 0)
                 {
-                    row.Top[completion] = Likeliest(batchRow);
+                    row.Top[completion] = likeliest.Of(context, batchRow, top);
                 }
             }
         }
 
         wanted.Clear();
         batch.Clear();
-    }
-
-    private TokenLogProb[] Likeliest(int batchRow)
-    {
-        context.CopyLogits(batchRow, logits);
-        var queue = new PriorityQueue<int, (float Logit, int Order)>(top + 1);
-        for (var id = 0; id < logits.Length; id++)
-        {
-            // Equal logits: the smaller id counts as likelier, so that the list never depends on luck.
-            queue.Enqueue(id, (logits[id], -id));
-            if (queue.Count > top)
-            {
-                queue.Dequeue();
-            }
-        }
-
-        var ids = new int[queue.Count];
-        for (var i = ids.Length - 1; i >= 0; i--)
-        {
-            ids[i] = queue.Dequeue();
-        }
-
-        var logprobs = context.LogProbs(batchRow, ids);
-        return [.. ids.Select((id, i) => new TokenLogProb(id, logprobs[i]))];
     }
 }
