@@ -1,23 +1,9 @@
 using System.Buffers.Binary;
 using System.Globalization;
 using System.Text;
+using YaPO.Llama.Tensors;
 
 namespace YaPO.Llama.Numpy;
-
-/// <summary>Element types read from NumPy files, all little-endian.</summary>
-public enum NpyType
-{
-#pragma warning disable CA1720 // the names are NumPy's own
-    /// <summary><c>&lt;f2</c>.</summary>
-    Float16,
-
-    /// <summary><c>&lt;f4</c>.</summary>
-    Float32,
-
-    /// <summary><c>&lt;f8</c>.</summary>
-    Float64,
-#pragma warning restore CA1720
-}
 
 /// <summary>
 /// The head of a <c>.npy</c> stream: <c>\x93NUMPY</c>, version 1 to 3, and a Python dictionary literal with <c>descr</c>,
@@ -27,21 +13,12 @@ public enum NpyType
 /// <param name="FortranOrder">True: the first index varies fastest.</param>
 /// <param name="Shape">Dimensions; none for a scalar.</param>
 /// <param name="HeaderBytes">Bytes before the data.</param>
-public sealed record NpyHeader(NpyType Type, bool FortranOrder, IReadOnlyList<long> Shape, int HeaderBytes)
+internal sealed record NpyHeader(TensorType Type, bool FortranOrder, IReadOnlyList<long> Shape, int HeaderBytes)
 {
     private const int MaxHeaderBytes = 1 << 20;
 
-    /// <summary>Number of elements, below 2^48.</summary>
-    public long Elements => Shape.Aggregate(1L, (a, n) => a * n);
-
-    /// <summary>Bytes of one element.</summary>
-    public int ItemBytes => Type switch { NpyType.Float16 => 2, NpyType.Float32 => 4, _ => 8 };
-
-    /// <summary>Bytes of the data after the header.</summary>
-    public long DataBytes => Elements * ItemBytes;
-
-    /// <summary>Shape as NumPy prints it: <c>(2304, 16384)</c>.</summary>
-    public string ShapeText => $"({string.Join(", ", Shape)}{(Shape.Count == 1 ? "," : "")})";
+    /// <summary>The header as the description of a tensor.</summary>
+    public TensorInfo ToInfo(string name) => new(name, Type, Shape, FortranOrder);
 
     /// <summary>Reads the head from a stream, leaving it at the first data byte.</summary>
     /// <param name="stream">The stream.</param>
@@ -82,27 +59,17 @@ public sealed record NpyHeader(NpyType Type, bool FortranOrder, IReadOnlyList<lo
         }
 
         var (descr, fortran, shape) = new PythonDict(Encoding.Latin1.GetString(text), what).Parse();
-        long elements = 1;
-        foreach (var n in shape)
-        {
-            if (n < 0 || (n > 0 && elements > (1L << 48) / n))
-            {
-                throw Bad($"its shape ({string.Join(", ", shape)}) is negative or too large");
-            }
-
-            elements *= n;
-        }
-
+        TensorInfo.CheckShape(shape, what);
         return new NpyHeader(TypeOf(descr, what), fortran, shape, 8 + lengthBytes + (int)length);
 
         YapoException Bad(string message) => new(YapoErrorKind.Format, $"{what}: {message}");
     }
 
-    private static NpyType TypeOf(string descr, string what) => descr switch
+    private static TensorType TypeOf(string descr, string what) => descr switch
     {
-        "<f2" => NpyType.Float16,
-        "<f4" => NpyType.Float32,
-        "<f8" => NpyType.Float64,
+        "<f2" => TensorType.F16,
+        "<f4" => TensorType.F32,
+        "<f8" => TensorType.F64,
         _ when descr.Contains('O', StringComparison.Ordinal) => throw new YapoException(
             YapoErrorKind.Unsupported, $"{what}: it holds Python objects (dtype '{descr}'), which means pickle and is refused; save a plain float array"),
         _ => throw new YapoException(YapoErrorKind.Unsupported, $"{what}: dtype '{descr}' is not supported, expected <f2, <f4 or <f8"),

@@ -3,6 +3,7 @@ using YaPO.Llama.IO;
 using YaPO.Llama.Models;
 using YaPO.Llama.Numpy;
 using YaPO.Llama.Steering;
+using YaPO.Llama.Tensors;
 
 namespace YaPO.Llama.Sae;
 
@@ -42,7 +43,7 @@ public static class GemmaScopeConverter
         var input = FindInput(options.Input) ?? throw new YapoException(YapoErrorKind.Io, $"cannot read {options.Input}: there is no such file, or no params.npz in that folder");
         var path = GemmaScopePath.Parse(Path.GetFullPath(input));
         using var npz = NpzReader.Open(input);
-        var (encHeader, decHeader) = (npz.Header(Name(npz, "W_enc")), npz.Header(Name(npz, "W_dec")));
+        var (encHeader, decHeader) = (npz.Info(Name(npz, "W_enc")), npz.Info(Name(npz, "W_dec")));
         if (encHeader.Shape.Count != 2 || encHeader.Shape[0] < 1 || encHeader.Shape[0] > 1 << 20 || encHeader.Shape[1] < 1 || encHeader.Shape[1] > 1 << 26)
         {
             throw Bad(input, $"W_enc has shape {encHeader.ShapeText}, expected (d_model, width)");
@@ -56,8 +57,8 @@ public static class GemmaScopeConverter
 
         SaeWriter.CheckDecType(options.DecType, d);
         var info = Describe(options, path, input, d, f) with { SourceSha256 = InputFile.Sha256(input, cancellation) };
-        using var enc = npz.OpenArray(Name(npz, "W_enc"), Folder(options.Output), cancellation);
-        using var dec = npz.OpenArray(Name(npz, "W_dec"), Folder(options.Output), cancellation);
+        using var enc = npz.OpenTensor(Name(npz, "W_enc"), Folder(options.Output), cancellation);
+        using var dec = npz.OpenTensor(Name(npz, "W_dec"), Folder(options.Output), cancellation);
         var rows = (int)Math.Clamp(BlockElements / d, 1, f);
         var done = 0;
         SaeWriter.Save(
@@ -68,7 +69,7 @@ public static class GemmaScopeConverter
         return info;
 
         // Writes one row of D per feature. strided: the array holds them as columns (C-order W_enc, or Fortran-order W_dec).
-        void Rows(NpyArray array, bool strided, Stream stream, GgmlType type)
+        void Rows(TensorData array, bool strided, Stream stream, GgmlType type)
         {
             var block = new float[(long)rows * d];
             var strip = new float[rows];
@@ -141,13 +142,13 @@ public static class GemmaScopeConverter
 
     private static float[] Small(NpzReader npz, string name, int n)
     {
-        var header = npz.Header(Name(npz, name));
+        var header = npz.Info(Name(npz, name));
         if (!header.Shape.SequenceEqual([n]))
         {
             throw new YapoException(YapoErrorKind.Format, $"array '{name}' has shape {header.ShapeText}, expected ({n},)");
         }
 
-        using var array = npz.OpenArray(Name(npz, name));
+        using var array = npz.OpenTensor(Name(npz, name));
         var values = array.ReadAll();
         CheckFinite(values, array.Description, 0, 1);
         return values;

@@ -1,13 +1,16 @@
+using System.Globalization;
 using System.IO.Compression;
 using YaPO.Llama.Datasets;
 using YaPO.Llama.Gguf;
 using YaPO.Llama.Models;
-using YaPO.Llama.Numpy;
+using YaPO.Llama.Tensors;
 using YaPO.Llama.Sae;
 using YaPO.Llama.Steering;
 using YaPO.Llama.Tests.Gguf;
 using YaPO.Llama.Tests.Numpy;
+using YaPO.Llama.Tests.Pytorch;
 using YaPO.Llama.Tests.Steering;
+using YaPO.Llama.Tests.Tensors;
 
 namespace YaPO.Llama.Tests.Fuzz;
 
@@ -17,10 +20,12 @@ namespace YaPO.Llama.Tests.Fuzz;
 /// </summary>
 public sealed class FormatFuzzTests : IDisposable
 {
-    private const int Cases = 3000;
+    /// <summary>Damaged files per test; <c>YAPO_FUZZ_CASES</c> asks for more.</summary>
+    private static readonly int Cases = int.TryParse(Environment.GetEnvironmentVariable("YAPO_FUZZ_CASES"), CultureInfo.InvariantCulture, out var n) ? n : 3000;
+
     private const long AllocationLimit = 64 << 20;
 
-    private readonly TemporaryFolder _folder = new();
+    private readonly TemporaryFolder _folder = new(inMemory: true);
 
     public void Dispose() => _folder.Dispose();
 
@@ -73,17 +78,13 @@ public sealed class FormatFuzzTests : IDisposable
     [Theory]
     [InlineData("f4_c.npy")]
     [InlineData("f2_f.npy")]
-    public void Npy_Damaged_GivesOnlyClearErrors(string golden) => Fuzz(16, File.ReadAllBytes(NumpyTests.Golden(golden)), "x.npy", path =>
-    {
-        using var array = NpyReader.Open(path);
-        array.ReadAll();
-    });
+    public void Npy_Damaged_GivesOnlyClearErrors(string golden) => Fuzz(16, File.ReadAllBytes(NumpyTests.Golden(golden)), "x.npy", ReadTensors);
 
     [Theory]
     [InlineData("stored.npz")]
     [InlineData("deflate.npz")]
     [InlineData("zip64.npz")]
-    public void Npz_Damaged_GivesOnlyClearErrors(string golden) => Fuzz(17, File.ReadAllBytes(NumpyTests.Golden(golden)), "x.npz", ReadNpz);
+    public void Npz_Damaged_GivesOnlyClearErrors(string golden) => Fuzz(17, File.ReadAllBytes(NumpyTests.Golden(golden)), "x.npz", ReadTensors);
 
     [Fact]
     public void Npz_ValidZipOfDamagedArrays_GivesOnlyClearErrors()
@@ -98,7 +99,32 @@ public sealed class FormatFuzzTests : IDisposable
                 entry.Write(npy);
             }
 
-            ReadNpz(path);
+            ReadTensors(path);
+        });
+    }
+
+    [Fact]
+    public void Safetensors_Damaged_GivesOnlyClearErrors() => Fuzz(
+        24, TensorWriter.Safetensors([new("a", [2, 3], [1, 2, 3, 4, 5, 6]), new("b", [4], [1, 2, 3, 4], TensorType.BF16)], """{"format":"pt"}"""), "x.safetensors", ReadTensors);
+
+    [Theory]
+    [InlineData("vector_bf16.pt")]
+    [InlineData("dictionary.pt")]
+    public void Pytorch_Damaged_GivesOnlyClearErrors(string golden) => Fuzz(25, File.ReadAllBytes(PytorchTests.Golden(golden)), "x.pt", ReadTensors);
+
+    [Fact]
+    public void Pytorch_ValidZipOfDamagedPickle_GivesOnlyClearErrors()
+    {
+        TestTensor[] tensors = [new("a", [2, 3], [1, 2, 3, 4, 5, 6]), new("b", [4], [1, 2, 3, 4], TensorType.BF16)];
+        var valid = TensorWriter.Pt(tensors);
+        using var zip = new ZipArchive(new MemoryStream(valid));
+        using var pickle = zip.GetEntry("archive/data.pkl")!.Open();
+        var bytes = new MemoryStream();
+        pickle.CopyTo(bytes);
+        Fuzz(26, bytes.ToArray(), "x.pt", path =>
+        {
+            File.WriteAllBytes(path, TensorWriter.PtArchive(File.ReadAllBytes(path), tensors));
+            ReadTensors(path);
         });
     }
 
@@ -132,13 +158,17 @@ public sealed class FormatFuzzTests : IDisposable
         Fuzz(23, """{"messages": [{"role": "user", "content": "\ud83d\ude00"}], "id": 1}"""u8.ToArray(), "x.jsonl", path => Assert.All(PromptItem.Read(path), s => Assert.True(s.Line > 0)));
     }
 
-    private void ReadNpz(string path)
+    /// <summary>Whatever is accepted must be readable as far as its type allows, with as many values as its shape says.</summary>
+    private void ReadTensors(string path)
     {
-        using var npz = NpzReader.Open(path);
-        foreach (var name in npz.Names)
+        using var source = TensorFile.Open(path);
+        foreach (var name in source.Names)
         {
-            using var array = npz.OpenArray(name, _folder.Path);
-            array.ReadAll();
+            if (source.Info(name).Type.IsReadable())
+            {
+                using var data = source.OpenTensor(name, _folder.Path);
+                Assert.Equal(data.Info.Shape.Aggregate(1L, (a, n) => a * n), data.ReadAll().LongLength);
+            }
         }
     }
 

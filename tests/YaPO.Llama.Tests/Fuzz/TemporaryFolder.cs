@@ -3,7 +3,13 @@ namespace YaPO.Llama.Tests;
 /// <summary>A folder that vanishes after the test. Its name holds a non-ASCII character on purpose.</summary>
 internal sealed class TemporaryFolder : IDisposable
 {
-    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("yapo-tést-");
+    private const string SharedMemory = "/dev/shm";
+
+    private readonly DirectoryInfo _folder;
+
+    /// <param name="inMemory">Where the system has a file system in memory, use it: thousands of small files would wait for the disk otherwise.</param>
+    public TemporaryFolder(bool inMemory = false) =>
+        _folder = inMemory && Directory.Exists(SharedMemory) ? Directory.CreateDirectory($"{SharedMemory}/yapo-tést-{Guid.NewGuid():N}") : Directory.CreateTempSubdirectory("yapo-tést-");
 
     public string Path => _folder.FullName;
 

@@ -1,5 +1,7 @@
 using System.IO.Compression;
 using YaPO.Llama.Numpy;
+using YaPO.Llama.Tensors;
+using YaPO.Llama.Zip;
 
 namespace YaPO.Llama.Tests.Numpy;
 
@@ -15,24 +17,25 @@ public sealed class NumpyTests : IDisposable
     internal static string Golden(string name) => Path.Combine(AppContext.BaseDirectory, "Numpy", "Golden", name);
 
     [Theory]
-    [InlineData("f4_c.npy", NpyType.Float32, false)]
-    [InlineData("f2_f.npy", NpyType.Float16, true)]
-    public void Npy_MatrixOfNumPy_ReadsInCOrder(string name, NpyType type, bool fortran)
+    [InlineData("f4_c.npy", TensorType.F32, false)]
+    [InlineData("f2_f.npy", TensorType.F16, true)]
+    public void Npy_MatrixOfNumPy_ReadsInCOrder(string name, TensorType type, bool fortran)
     {
-        using var array = NpyReader.Open(Golden(name));
+        using var npy = NpyReader.Open(Golden(name));
+        using var array = npy.OpenTensor("");
 
-        array.Header.Type.Should().Be(type);
-        array.Header.FortranOrder.Should().Be(fortran);
-        array.Header.Shape.Should().Equal(2, 3);
+        array.Info.Type.Should().Be(type);
+        array.Info.FortranOrder.Should().Be(fortran);
+        array.Info.Shape.Should().Equal(2, 3);
         array.ReadAll().Should().Equal(Expected);
     }
 
     [Fact]
     public void Npy_Doubles_AreRoundedToFloat()
     {
-        using var array = NpyReader.Open(Golden("f8_1d.npy"));
+        using var npy = NpyReader.Open(Golden("f8_1d.npy"));
 
-        array.ReadAll().Should().Equal(0.1f, float.NegativeInfinity, 3f);
+        npy.Read("").Should().Equal(0.1f, float.NegativeInfinity, 3f);
     }
 
     [Theory]
@@ -64,9 +67,9 @@ public sealed class NumpyTests : IDisposable
         using var npz = NpzReader.Open(Golden(name));
 
         npz.Names.Should().Equal("first", "second");
-        npz.Header("first").Shape.Should().Equal(2, 3);
-        using var first = npz.OpenArray("first", _folder.Path);
-        using var second = npz.OpenArray("second", _folder.Path);
+        npz.Info("first").Shape.Should().Equal(2, 3);
+        using var first = npz.OpenTensor("first", _folder.Path);
+        using var second = npz.OpenTensor("second", _folder.Path);
         first.ReadAll().Should().Equal(Expected);
         second.ReadAll().Should().Equal(name == "deflate.npz" ? new float[5000] : [7, 8]);
         var part = new float[2];
@@ -78,7 +81,7 @@ public sealed class NumpyTests : IDisposable
     public void Npz_TemporaryFiles_VanishWithTheArray()
     {
         using var npz = NpzReader.Open(Golden("deflate.npz"));
-        using (npz.OpenArray("first", _folder.Path))
+        using (npz.OpenTensor("first", _folder.Path))
         {
             Directory.GetFiles(_folder.Path).Should().ContainSingle();
         }
@@ -91,7 +94,7 @@ public sealed class NumpyTests : IDisposable
     {
         using var npz = NpzReader.Open(Golden("stored.npz"));
 
-        npz.Invoking(n => n.OpenArray("third")).Should().Throw<YapoException>().WithMessage("*no array 'third', but first, second*");
+        npz.Invoking(n => n.OpenTensor("third")).Should().Throw<YapoException>().WithMessage("*no array 'third', but first, second*");
     }
 
     [Theory]
@@ -106,7 +109,7 @@ public sealed class NumpyTests : IDisposable
         FluentActions.Invoking(() =>
         {
             using var npz = NpzReader.Open(path);
-            npz.OpenArray("first", _folder.Path).Dispose();
+            npz.OpenTensor("first", _folder.Path).Dispose();
         }).Should().Throw<YapoException>().Where(e => e.Kind == YapoErrorKind.Format);
         Directory.GetFiles(_folder.Path).Should().ContainSingle("the temporary file is gone");
     }
@@ -123,7 +126,7 @@ public sealed class NumpyTests : IDisposable
         }
 
         using var npz = NpzReader.Open(path);
-        npz.Invoking(n => n.OpenArray("x", _folder.Path)).Should().Throw<YapoException>().WithMessage("*shape (2, 3) takes 24 bytes*the member has 4[,.]?194[,.]?328*".Replace("[,.]?", "*", StringComparison.Ordinal));
+        npz.Invoking(n => n.OpenTensor("x", _folder.Path)).Should().Throw<YapoException>().WithMessage("*shape (2, 3) takes 24 bytes*the member has 4[,.]?194[,.]?328*".Replace("[,.]?", "*", StringComparison.Ordinal));
     }
 
     [Fact]

@@ -30,8 +30,7 @@ public sealed class SaeTests : IDisposable
     private static float[] Array(string file, string name)
     {
         using var npz = NpzReader.Open(NumpyTests.Golden(file));
-        using var array = npz.OpenArray(name);
-        return array.ReadAll();
+        return npz.Read(name);
     }
 
     [Theory]

@@ -1,6 +1,6 @@
 using Microsoft.Win32.SafeHandles;
 
-namespace YaPO.Llama.Numpy;
+namespace YaPO.Llama.Zip;
 
 /// <summary>A stretch of a file as a read-only stream with a position of its own, so that several can be read side by side.</summary>
 internal sealed class FileWindow(SafeFileHandle handle, long start, long length) : Stream

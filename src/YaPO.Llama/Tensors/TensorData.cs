@@ -1,12 +1,12 @@
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 
-namespace YaPO.Llama.Numpy;
+namespace YaPO.Llama.Tensors;
 
 /// <summary>
-/// An array of floats inside a file, read on demand by element ranges: files larger than memory are fine.
+/// A tensor of floating-point numbers inside a file, read on demand by element ranges: files larger than memory are fine. Disposing twice is harmless.
 /// </summary>
-public sealed class NpyArray : IDisposable
+public sealed class TensorData : IDisposable
 {
     private readonly SafeFileHandle _handle;
     private readonly long _dataOffset;
@@ -14,13 +14,13 @@ public sealed class NpyArray : IDisposable
     private readonly string _what;
 
     /// <summary>Data at <paramref name="dataOffset"/> of a file; <paramref name="owned"/> is closed with the array.</summary>
-    internal NpyArray(NpyHeader header, SafeFileHandle handle, long dataOffset, string what, FileStream? owned)
+    internal TensorData(TensorInfo info, SafeFileHandle handle, long dataOffset, string what, FileStream? owned)
     {
-        (Header, _handle, _dataOffset, _what, _owned) = (header, handle, dataOffset, what, owned);
+        (Info, _handle, _dataOffset, _what, _owned) = (info, handle, dataOffset, what, owned);
     }
 
     /// <summary>Type, order and shape.</summary>
-    public NpyHeader Header { get; }
+    public TensorInfo Info { get; }
 
     /// <summary>File and member, as messages name them.</summary>
     public string Description => _what;
@@ -31,13 +31,13 @@ public sealed class NpyArray : IDisposable
     /// <exception cref="YapoException"><see cref="YapoErrorKind.Io"/> when the file cannot deliver them.</exception>
     public void Read(long first, Span<float> destination)
     {
-        if (first < 0 || first > Header.Elements - destination.Length)
+        if (first < 0 || first > Info.Elements - destination.Length)
         {
-            throw new ArgumentOutOfRangeException(nameof(first), $"elements {first} … {first + destination.Length} of {Header.Elements}");
+            throw new ArgumentOutOfRangeException(nameof(first), $"elements {first} … {first + destination.Length} of {Info.Elements}");
         }
 
-        var item = Header.ItemBytes;
-        if (Header.Type == NpyType.Float32)
+        var item = Info.Type.ItemBytes();
+        if (Info.Type == TensorType.F32)
         {
             const int part = 1 << 24; // so that the length in bytes stays an int
             for (var done = 0; done < destination.Length; done += part)
@@ -55,13 +55,7 @@ public sealed class NpyArray : IDisposable
             var values = destination.Slice(done, Math.Min(1 << 14, destination.Length - done));
             var bytes = buffer.AsSpan(0, values.Length * item);
             ReadBytes(_dataOffset + ((first + done) * item), bytes);
-            for (var i = 0; i < values.Length; i++)
-            {
-                values[i] = Header.Type == NpyType.Float16
-                    ? (float)MemoryMarshal.Cast<byte, Half>(bytes)[i]
-                    : (float)MemoryMarshal.Cast<byte, double>(bytes)[i];
-            }
-
+            Convert(Info.Type, bytes, values);
             done += values.Length;
         }
     }
@@ -71,24 +65,24 @@ public sealed class NpyArray : IDisposable
     /// than two dimensions.</exception>
     public float[] ReadAll()
     {
-        if (Header.Elements > Array.MaxLength)
+        if (Info.Elements > Array.MaxLength)
         {
-            throw new YapoException(YapoErrorKind.Unsupported, $"{_what}: {Header.Elements:N0} elements are too many to be read at once");
+            throw new YapoException(YapoErrorKind.Unsupported, $"{_what}: {Info.Elements:N0} elements are too many to be read at once");
         }
 
-        var values = new float[Header.Elements];
+        var values = new float[Info.Elements];
         Read(0, values);
-        if (!Header.FortranOrder || Header.Shape.Count < 2)
+        if (!Info.FortranOrder || Info.Shape.Count < 2)
         {
             return values;
         }
 
-        if (Header.Shape.Count > 2)
+        if (Info.Shape.Count > 2)
         {
-            throw new YapoException(YapoErrorKind.Unsupported, $"{_what}: Fortran order with {Header.Shape.Count} dimensions is not supported; save it with numpy.ascontiguousarray");
+            throw new YapoException(YapoErrorKind.Unsupported, $"{_what}: Fortran order with {Info.Shape.Count} dimensions is not supported; save it with numpy.ascontiguousarray");
         }
 
-        var (rows, columns) = ((int)Header.Shape[0], (int)Header.Shape[1]);
+        var (rows, columns) = ((int)Info.Shape[0], (int)Info.Shape[1]);
         var result = new float[values.Length];
         for (var r = 0; r < rows; r++)
         {
@@ -103,6 +97,39 @@ public sealed class NpyArray : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _owned?.Dispose();
+
+    private static void Convert(TensorType type, ReadOnlySpan<byte> bytes, Span<float> values)
+    {
+        switch (type)
+        {
+            case TensorType.F16:
+                var halves = MemoryMarshal.Cast<byte, Half>(bytes);
+                for (var i = 0; i < values.Length; i++)
+                {
+                    values[i] = (float)halves[i];
+                }
+
+                break;
+            case TensorType.BF16:
+                var words = MemoryMarshal.Cast<byte, ushort>(bytes);
+                for (var i = 0; i < values.Length; i++)
+                {
+                    values[i] = BitConverter.UInt32BitsToSingle((uint)words[i] << 16);
+                }
+
+                break;
+            case TensorType.F64:
+                var doubles = MemoryMarshal.Cast<byte, double>(bytes);
+                for (var i = 0; i < values.Length; i++)
+                {
+                    values[i] = (float)doubles[i];
+                }
+
+                break;
+            default:
+                throw new InvalidOperationException($"{type} is not readable; sources check that before they open a tensor");
+        }
+    }
 
     private void ReadBytes(long offset, Span<byte> bytes)
     {

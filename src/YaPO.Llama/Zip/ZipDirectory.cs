@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using System.Text;
 
-namespace YaPO.Llama.Numpy;
+namespace YaPO.Llama.Zip;
 
 /// <summary>One member of a ZIP file, as its central directory describes it.</summary>
 /// <param name="Name">Name.</param>

@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 
-namespace YaPO.Llama.Numpy;
+namespace YaPO.Llama.Zip;
 
 /// <summary>CRC-32 as ZIP uses it (reflected polynomial 0xEDB88320), eight bytes at a time.</summary>
 internal static class Crc32
