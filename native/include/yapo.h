@@ -144,7 +144,8 @@ typedef struct yapo_chat_message {
 } yapo_chat_message;
 
 /* Renders messages with the Jinja template in the GGUF (llama.cpp's engine), or with template_override when given.
- * The result is complete: tokenize it with add_special = 0, parse_special = 1. It begins with exactly one BOS where the
+ * The result is complete: tokenize it with add_special = 0, parse_special = 1. A control token that is written out in a message ("<end_of_turn>" typed
+ * by a user) stays text: a word joiner (U+2060) behind its first character breaks it. The result begins with exactly one BOS where the
  * model wants one (add_bos), whether the template writes it or leaves it to the tokenizer.
  * A template that refuses a role (Gemma refuses "system") is YAPO_ERR_UNSUPPORTED with the template's own message; so is a
  * model without a template, and a template that passes a bound (1 MiB of source, 5 seconds, 64 MiB of output, nesting);

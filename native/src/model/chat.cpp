@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t max_messages      = 1 << 20;
 constexpr size_t  max_message_bytes = 64u << 20; // all messages together
 
-std::vector<chat_turn> read_turns(const yapo_chat_message * messages, int64_t n_messages) {
+std::vector<chat_turn> read_turns(const yapo_model * model, const yapo_chat_message * messages, int64_t n_messages) {
     if (n_messages <= 0 || n_messages > max_messages || !messages) {
         fail(YAPO_ERR_INVALID_ARGUMENT, "yapo_chat_format: %lld messages, expected 1 to %lld", static_cast<long long>(n_messages),
              static_cast<long long>(max_messages));
@@ -24,11 +24,13 @@ std::vector<chat_turn> read_turns(const yapo_chat_message * messages, int64_t n_
         if (!messages[i].role || !*messages[i].role || !messages[i].content) {
             fail(YAPO_ERR_INVALID_ARGUMENT, "yapo_chat_format: message %zu has no role or no content", i);
         }
-        turns[i] = {messages[i].role, messages[i].content};
-        bytes += turns[i].content.size();
+        bytes += std::strlen(messages[i].content);
     }
     if (bytes > max_message_bytes) {
         fail(YAPO_ERR_INVALID_ARGUMENT, "yapo_chat_format: messages of %zu bytes, expected at most %zu", bytes, max_message_bytes);
+    }
+    for (size_t i = 0; i < turns.size(); ++i) {
+        turns[i] = {spell_control_tokens(model, messages[i].role), spell_control_tokens(model, messages[i].content)};
     }
     return turns;
 }
@@ -55,7 +57,7 @@ extern "C" yapo_status yapo_chat_format(const yapo_model * model, const char * t
         if (!out) {
             fail(YAPO_ERR_INVALID_ARGUMENT, "yapo_chat_format: out must be given");
         }
-        const std::vector<chat_turn> turns = read_turns(messages, n_messages);
+        const std::vector<chat_turn> turns = read_turns(model, messages, n_messages);
 
         const char * source = template_override ? template_override : llama_model_chat_template(model->handle.get(), nullptr);
         if (!source || !*source) {

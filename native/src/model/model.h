@@ -5,10 +5,16 @@
 #include "llama.h"
 
 #include <memory>
+#include <mutex>
 #include <string>
+#include <vector>
 
 struct yapo_model : yapo::counted {
     std::shared_ptr<llama_model> handle;
     std::string                  path;
     bool                         vocab_only = false;
+
+    // Texts of control tokens, longest first; filled when the first conversation is rendered.
+    mutable std::once_flag           control_texts_once;
+    mutable std::vector<std::string> control_texts;
 };

@@ -34,6 +34,39 @@ std::string token_text(const llama_vocab * vocab, int32_t id, bool special) {
 
 namespace {
 
+const std::vector<std::string> & control_texts_of(const yapo_model * model) {
+    std::call_once(model->control_texts_once, [model] {
+        const llama_vocab * vocab = vocab_of(model);
+        for (int32_t id = 0; id < llama_vocab_n_tokens(vocab); ++id) {
+            if (llama_vocab_is_control(vocab, id)) {
+                std::string text = token_text(vocab, id, true);
+                if (text.size() >= 3) { // shorter ones cannot be told from ordinary text
+                    model->control_texts.push_back(std::move(text));
+                }
+            }
+        }
+        std::sort(model->control_texts.begin(), model->control_texts.end(), [](const std::string & a, const std::string & b) { return a.size() > b.size(); });
+    });
+    return model->control_texts;
+}
+
+} // namespace
+
+std::string spell_control_tokens(const yapo_model * model, std::string text) {
+    for (const std::string & control : control_texts_of(model)) {
+        size_t first = 1; // the whole first character, were it more than a byte
+        while (first < control.size() && (static_cast<unsigned char>(control[first]) & 0xC0) == 0x80) {
+            ++first;
+        }
+        for (size_t at = text.find(control); at != std::string::npos; at = text.find(control, at + first)) {
+            text.insert(at + first, "\u2060");
+        }
+    }
+    return text;
+}
+
+namespace {
+
 // The special tokens that llama.cpp would insert must exist, or it asserts.
 void check_special_tokens(const yapo_model * model, const llama_vocab * vocab) {
     const char * missing = nullptr;
