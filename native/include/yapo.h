@@ -10,7 +10,7 @@
  *    argument, however wrong, aborts the process.
  *  - Structs that may grow start with struct_size = sizeof(the struct the caller compiled against).
  *  - Strings are UTF-8. Out strings are owned by the caller and freed with yapo_string_free.
- *  - Shapes: T tokens, D d_model, K support of a sparse vector, V vocabulary. Matrices are row-major; [T, D] means T
+ *  - Shapes: T tokens, D d_model, K support of a sparse vector, F width of an SAE, V vocabulary. Matrices are row-major; [T, D] means T
  *    rows of D. Layers are zero-based block numbers and mean the residual stream after that block.
  *  - A handle is used by one thread at a time, except where a function says otherwise.
  */
@@ -54,6 +54,7 @@ typedef struct yapo_error   yapo_error;
 typedef struct yapo_model   yapo_model;
 typedef struct yapo_context yapo_context;
 typedef struct yapo_sampler yapo_sampler;
+typedef struct yapo_full_sae yapo_full_sae;
 
 /* ---- errors, strings, library ------------------------------------------------------------------------------- */
 
@@ -70,7 +71,7 @@ YAPO_API const char * yapo_build_info(void);
 /* JSON array of devices: [{"name","description","type":"cpu|gpu|igpu|accel","memory_free","memory_total"}]. */
 YAPO_API yapo_status  yapo_devices(char ** json, yapo_error ** err);
 
-/* Number of models, contexts, samplers and trainers alive: zero after everything was freed. Any thread. */
+/* Number of models, contexts, samplers, SAEs and trainers alive: zero after everything was freed. Any thread. */
 YAPO_API int64_t      yapo_live_handles(void);
 
 /* level: 0 debug, 1 info, 2 warning, 3 error. text is one line without its end. Called from any thread, one call at a
@@ -207,11 +208,44 @@ YAPO_API yapo_status yapo_context_remove(yapo_context * context, int32_t sequenc
 /* Shares the cells of src in [p0, p1) with dst, which must hold exactly the positions before p0. */
 YAPO_API yapo_status yapo_context_copy(yapo_context * context, int32_t src, int32_t dst, int32_t p0, int32_t p1, yapo_error ** err);
 
+/* ---- full SAEs ----------------------------------------------------------------------------------------------- */
+
+typedef enum yapo_row_type { YAPO_ROW_F32 = 0, YAPO_ROW_F16 = 1, YAPO_ROW_BF16 = 2, YAPO_ROW_Q8_0 = 3 } yapo_row_type;
+
+typedef enum yapo_activation {
+    YAPO_SAE_JUMPRELU = 0, /* z = relu(pre) * (pre > threshold), strict; threshold 0 makes it a plain ReLU */
+    YAPO_SAE_TOPK     = 1  /* z = relu(pre) * (pre >= the topk-th largest pre of the token); entries equal to that one all stay */
+} yapo_activation;
+
+/* A whole SAE on the device of one layer, for what a few copied rows cannot do: TopK selection, read-out, reconstruction.
+ *
+ *     pre = enc h + enc_bias  [F]       z as above  [F]       reconstruction = dec^T z + dec_bias  [D]
+ *
+ * Encoder rows are F32 there: 4 F D bytes. The decoder (F D entries of dec_row_type) is allocated with its first rows and
+ * is needed for reconstruction only. */
+typedef struct yapo_full_sae_desc {
+    uint32_t      struct_size;
+    int32_t       layer;
+    int64_t       d_model;
+    int64_t       width;        /* F */
+    int32_t       activation;   /* yapo_activation */
+    int32_t       topk;         /* TopK only: 1 to F */
+    const float * enc_bias;     /* [F] */
+    const float * threshold;    /* [F], JumpReLU only; NULL: zeros */
+    int32_t       dec_row_type; /* yapo_row_type on the device */
+} yapo_full_sae_desc;
+
+YAPO_API yapo_status yapo_full_sae_create(const yapo_model * model, const yapo_full_sae_desc * desc, yapo_full_sae ** out, yapo_error ** err);
+/* Copies rows first .. first + n - 1, [n, D]. An SAE is usable once every row of what is used was given. Blocks of decoder rows start at
+ * a multiple of 32, and their number is one too, but for the last block. */
+YAPO_API yapo_status yapo_full_sae_set_encoder(yapo_full_sae * sae, int64_t first, int64_t n, const float * rows, yapo_error ** err);
+YAPO_API yapo_status yapo_full_sae_set_decoder(yapo_full_sae * sae, int64_t first, int64_t n, const float * rows, yapo_error ** err);
+YAPO_API void        yapo_full_sae_free(yapo_full_sae * sae); /* contexts that use it keep the weights */
+
 /* ---- steering ------------------------------------------------------------------------------------------------ */
 
-typedef enum yapo_vector_kind { YAPO_VECTOR_DENSE = 0, YAPO_VECTOR_SPARSE = 1 } yapo_vector_kind;
+typedef enum yapo_vector_kind { YAPO_VECTOR_DENSE = 0, YAPO_VECTOR_SPARSE = 1, YAPO_VECTOR_REPLACE = 2 } yapo_vector_kind;
 typedef enum yapo_vector_operator { YAPO_OPERATOR_ADD = 0 /* reserved: SET, SCALE, CLAMP, ABLATE */ } yapo_vector_operator;
-typedef enum yapo_row_type { YAPO_ROW_F32 = 0, YAPO_ROW_F16 = 1, YAPO_ROW_BF16 = 2, YAPO_ROW_Q8_0 = 3 } yapo_row_type;
 
 /* One steering vector at one layer.
  *
@@ -221,6 +255,13 @@ typedef enum yapo_row_type { YAPO_ROW_F32 = 0, YAPO_ROW_F16 = 1, YAPO_ROW_BF16 =
  *
  * Sparse vectors of one layer with the same non-zero sae_id act jointly on the union of their supports: the sum over i
  * above. Vectors with different SAEs and dense ones read the same incoming h, and their corrections add.
+ *
+ * With `sae`, z comes from that whole SAE (which TopK needs) instead of enc, enc_bias and threshold, which may then be NULL.
+ * Its layer is the vector's. Vectors with the same `sae` act jointly, and with sparse ones of the same sae_id.
+ *
+ * replace: h += s_t * (x - h), x = value [D], plus dec^T z of `sae` where given: s_t = 1 puts x in h's place. Zeros make the
+ * zero ablation, the mean residual the mean ablation, an SAE with its decoder bias as value the reconstruction.
+ *
  * s = 0 for all vectors leaves h bit for bit as it was. (YaPO, arXiv 2601.08441, rewritten: relu(z + sv) - z = max(sv, -z).)
  */
 typedef struct yapo_vector_desc {
@@ -239,6 +280,7 @@ typedef struct yapo_vector_desc {
     const float   * dec;          /* [K, D] decoder rows */
     int32_t         dec_row_type; /* yapo_row_type used on the device; F32 default. Error of the correction h' - h, measured on random
                                      dictionaries, relative to its largest entry: F32 5e-7, F16 5e-4, BF16 4e-3, Q8_0 1.1e-2 */
+    const yapo_full_sae * sae;    /* NULL, or of the same model and layer; sparse and replace only */
 } yapo_vector_desc;
 
 /* Replaces all attached vectors of the context by these (n = 0: detach all). Data is copied to the device of each

@@ -41,6 +41,16 @@ internal sealed class SamplerHandle : NativeHandle
     }
 }
 
+/// <summary>Owns a <c>yapo_full_sae</c>.</summary>
+internal sealed class FullSaeHandle : NativeHandle
+{
+    protected override bool ReleaseHandle()
+    {
+        NativeMethods.yapo_full_sae_free(handle);
+        return true;
+    }
+}
+
 /// <summary>Owns a <c>yapo_lm_trainer</c>.</summary>
 internal sealed class LmTrainerHandle : NativeHandle
 {

@@ -6,6 +6,7 @@ internal enum yapo_vector_kind
 {
     YAPO_VECTOR_DENSE = 0,
     YAPO_VECTOR_SPARSE = 1,
+    YAPO_VECTOR_REPLACE = 2,
 }
 
 internal enum yapo_vector_operator
@@ -38,6 +39,7 @@ internal unsafe struct yapo_vector_desc
     public float* threshold;
     public float* dec;
     public int dec_row_type;
+    public nint sae;
 }
 
 // Steering.

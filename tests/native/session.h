@@ -77,6 +77,7 @@ inline batch whole(const std::vector<int32_t> & tokens, const std::vector<float>
 struct steer {
     int32_t              kind = YAPO_VECTOR_SPARSE, layer = 0, row_type = YAPO_ROW_F32;
     uint64_t             sae_id = 0;
+    const yapo_full_sae * sae   = nullptr;
     int64_t              d = 0;
     std::vector<int32_t> index;
     std::vector<float>   value, enc, bias, threshold, dec;
@@ -87,6 +88,7 @@ struct steer {
         v.struct_size = sizeof v;
         v.kind = kind, v.op = YAPO_OPERATOR_ADD, v.layer = layer, v.d_model = d, v.k = k(), v.sae_id = sae_id, v.dec_row_type = row_type;
         v.index = index.data(), v.value = value.data(), v.enc = enc.data(), v.enc_bias = bias.data(), v.threshold = threshold.data(), v.dec = dec.data();
+        v.sae = sae;
         return v;
     }
 };

@@ -168,7 +168,8 @@ ggml_tensor * on_layer(const llama_layer_hook_call & call, ggml_tensor * h, void
     if (state.vectors) {
         const auto layer = state.vectors->layers.find(call.il);
         if (layer != state.vectors->layers.end()) {
-            h = build_steering(call.ctx, layer->second, h, inputs.strengths_for(call.ctx, kind, h->ne[1]));
+            full_codes codes(call.ctx, h);
+            h = build_steering(call.ctx, layer->second, h, inputs.strengths_for(call.ctx, kind, h->ne[1]), codes);
         }
     }
     build_captures(call, state, inputs, kind, h, YAPO_CAPTURE_AFTER);

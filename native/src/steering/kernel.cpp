@@ -29,25 +29,75 @@ ggml_tensor * decode(ggml_context * ctx, ggml_tensor * dec, ggml_tensor * c) {
     return ggml_mul(ctx, ggml_mul_mat(ctx, dec, ggml_div(ctx, c, length)), length);
 }
 
-ggml_tensor * sparse_delta(ggml_context * ctx, const sparse_group & g, ggml_tensor * h, ggml_tensor * strengths) {
-    ggml_tensor * pre = ggml_mul_mat(ctx, g.enc, h);
+ggml_tensor * affine(ggml_context * ctx, ggml_tensor * enc, ggml_tensor * bias, ggml_tensor * h) {
+    ggml_tensor * pre = ggml_mul_mat(ctx, enc, h);
     ggml_prec_set_acc(pre, GGML_PREC_F32);
-    pre = ggml_add(ctx, pre, g.enc_bias);
-    ggml_tensor * open = ggml_step(ctx, ggml_sub(ctx, pre, g.threshold));
-    ggml_tensor * z    = ggml_mul(ctx, ggml_relu(ctx, pre), open);
+    return ggml_add(ctx, pre, bias);
+}
+
+ggml_tensor * jump_relu(ggml_context * ctx, ggml_tensor * pre, ggml_tensor * threshold) {
+    return ggml_mul(ctx, ggml_relu(ctx, pre), ggml_step(ctx, ggml_sub(ctx, pre, threshold)));
+}
+
+// x[ids] per token: x [F, T], ids I32 [n, T] -> [n, T]
+ggml_tensor * pick(ggml_context * ctx, ggml_tensor * x, ggml_tensor * ids) {
+    const int64_t f = x->ne[0], t = x->ne[1];
+    return ggml_reshape_2d(ctx, ggml_get_rows(ctx, ggml_reshape_3d(ctx, x, 1, f, t), ids), ids->ne[0], t);
+}
+
+// The k-th largest entry is taken, not the k indices: what equals it stays too, on every backend alike, and ggml_top_k may
+// give its k in any order.
+ggml_tensor * top_k_relu(ggml_context * ctx, ggml_tensor * pre, int32_t k) {
+    ggml_tensor * largest   = pick(ctx, pre, ggml_top_k(ctx, pre, k));             // [k, T]
+    ggml_tensor * ascending = ggml_argsort(ctx, largest, GGML_SORT_ORDER_ASC);     // [k, T]
+    ggml_tensor * last      = pick(ctx, largest, ggml_view_2d(ctx, ascending, 1, pre->ne[1], ascending->nb[1], 0)); // [1, T]
+    ggml_tensor * below     = ggml_step(ctx, ggml_neg(ctx, ggml_sub(ctx, pre, last)));
+    return ggml_mul(ctx, ggml_relu(ctx, pre), ggml_scale_bias(ctx, below, -1.0f, 1.0f));
+}
+
+// Rows `support` of the codes: z [F, T] -> [K, T]. Rows of the transposed codes are runs of T, not single entries.
+ggml_tensor * restrict_to(ggml_context * ctx, ggml_tensor * z, ggml_tensor * support) {
+    const int64_t f = z->ne[0], t = z->ne[1];
+    ggml_tensor * rows = t == 1 ? ggml_reshape_2d(ctx, z, 1, f) : ggml_cont(ctx, ggml_transpose(ctx, z));
+    rows = ggml_get_rows(ctx, rows, support); // [T, K]
+    return t == 1 ? ggml_reshape_2d(ctx, rows, support->ne[0], 1) : ggml_cont(ctx, ggml_transpose(ctx, rows));
+}
+
+ggml_tensor * sparse_delta(ggml_context * ctx, const sparse_group & g, ggml_tensor * h, ggml_tensor * strengths, full_codes & codes) {
+    ggml_tensor * z    = g.sae ? restrict_to(ctx, codes.of(*g.sae), g.support) : jump_relu(ctx, affine(ctx, g.enc, g.enc_bias, h), g.threshold);
     ggml_tensor * s    = sum(ctx, g.values, strengths);
     ggml_tensor * keep = ggml_step(ctx, ggml_add(ctx, s, z)); // s > -z
     ggml_tensor * c    = ggml_add(ctx, ggml_mul(ctx, s, keep), ggml_mul(ctx, z, ggml_scale_bias(ctx, keep, 1.0f, -1.0f)));
     return decode(ctx, g.dec, c);
 }
 
+// strength (value + dec^T z - h)
+ggml_tensor * replacement_delta(ggml_context * ctx, const replacement & r, ggml_tensor * h, ggml_tensor * strengths, full_codes & codes) {
+    const int64_t t      = strengths->ne[0];
+    ggml_tensor * column = ggml_view_2d(ctx, strengths, 1, t, sizeof(float), size_t(r.by.column) * size_t(t) * sizeof(float));
+    ggml_tensor * x      = r.sae ? ggml_add(ctx, decode(ctx, r.sae->dec, codes.of(*r.sae)), r.by.value) : ggml_repeat_4d(ctx, r.by.value, h->ne[0], t, 1, 1);
+    return ggml_mul(ctx, ggml_sub(ctx, x, h), column);
+}
+
 } // namespace
 
-ggml_tensor * build_steering(ggml_context * ctx, const layer_vectors & layer, ggml_tensor * h, ggml_tensor * strengths) {
+ggml_tensor * full_codes::of(const full_sae & sae) {
+    ggml_tensor *& z = built[&sae];
+    if (!z) {
+        ggml_tensor * pre = affine(ctx, sae.enc, sae.enc_bias, h);
+        z = sae.topk ? top_k_relu(ctx, pre, sae.topk) : jump_relu(ctx, pre, sae.threshold);
+    }
+    return z;
+}
+
+ggml_tensor * build_steering(ggml_context * ctx, const layer_vectors & layer, ggml_tensor * h, ggml_tensor * strengths, full_codes & codes) {
     ggml_tensor * delta = sum(ctx, layer.dense, strengths);
+    const auto    add   = [&](ggml_tensor * x) { delta = delta ? ggml_add(ctx, delta, x) : x; };
     for (const sparse_group & g : layer.sparse) {
-        ggml_tensor * x = sparse_delta(ctx, g, h, strengths);
-        delta = delta ? ggml_add(ctx, delta, x) : x;
+        add(sparse_delta(ctx, g, h, strengths, codes));
+    }
+    for (const replacement & r : layer.replace) {
+        add(replacement_delta(ctx, r, h, strengths, codes));
     }
     return delta ? ggml_add(ctx, h, delta) : h;
 }
@@ -55,7 +105,10 @@ ggml_tensor * build_steering(ggml_context * ctx, const layer_vectors & layer, gg
 uint32_t steering_nodes(const layer_vectors & layer) {
     uint32_t n = 1 + 4 * uint32_t(layer.dense.size());
     for (const sparse_group & g : layer.sparse) {
-        n += 20 + 4 * uint32_t(g.values.size());
+        n += 24 + 4 * uint32_t(g.values.size()) + (g.sae ? code_nodes : 0);
+    }
+    for (const replacement & r : layer.replace) {
+        n += 16 + (r.sae ? code_nodes : 0);
     }
     return n + 5 * uint32_t(layer.sparse.size()); // the weights, which a graph counts as leafs
 }

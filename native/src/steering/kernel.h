@@ -12,10 +12,27 @@
 
 namespace yapo {
 
-// strengths: F32 [T, columns], one column per vector, T contiguous. h: F32 [D, T].
-ggml_tensor * build_steering(ggml_context * ctx, const layer_vectors & layer, ggml_tensor * h, ggml_tensor * strengths);
+// The codes z of whole SAEs for one h, each built once however many read it.
+//
+//   JumpReLU: as above.     TopK: z = relu(pre) * (1 - step(t - pre)), t = the k-th largest of pre
+class full_codes {
+public:
+    full_codes(ggml_context * ctx, ggml_tensor * h) : ctx(ctx), h(h) {}
+    ggml_tensor * of(const full_sae & sae); // F32 [F, T]
 
-// The most tensors that build_steering makes for a layer.
+private:
+    ggml_context * ctx;
+    ggml_tensor *  h;
+    std::map<const full_sae *, ggml_tensor *> built;
+};
+
+// strengths: F32 [T, columns], one column per vector, T contiguous. h: F32 [D, T], which `codes` are of.
+ggml_tensor * build_steering(ggml_context * ctx, const layer_vectors & layer, ggml_tensor * h, ggml_tensor * strengths, full_codes & codes);
+
+// The most tensors that build_steering makes for a layer, codes included.
 uint32_t steering_nodes(const layer_vectors & layer);
+
+// The most tensors that the codes of one SAE take.
+constexpr uint32_t code_nodes = 24;
 
 } // namespace yapo

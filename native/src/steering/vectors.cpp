@@ -25,10 +25,34 @@ void check_finite(const char * what, int32_t i, const float * x, int64_t n) {
     }
 }
 
-void check(const llama_model & model, int32_t i, const yapo_vector_desc & v) {
-    if (v.struct_size < offsetof(yapo_vector_desc, dec_row_type) + sizeof(int32_t) || v.struct_size > 4096) {
-        fail(YAPO_ERR_INVALID_ARGUMENT, "vector %d: struct_size is %u, expected %zu", i, v.struct_size, sizeof v);
+// The descriptors as this build knows them, whatever size the caller's have: later fields are zero.
+std::vector<yapo_vector_desc> read(const yapo_vector_desc * given, int32_t n) {
+    std::vector<yapo_vector_desc> descs(n);
+    const char * at = reinterpret_cast<const char *>(given);
+    for (int32_t i = 0; i < n; ++i) {
+        uint32_t size = 0;
+        memcpy(&size, at, sizeof size);
+        if (size < offsetof(yapo_vector_desc, sae) || size > 4096 || size % alignof(yapo_vector_desc) != 0) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "vector %d: struct_size is %u, expected %zu", i, size, sizeof descs[i]);
+        }
+        memcpy(&descs[i], at, std::min<size_t>(size, sizeof descs[i]));
+        at += size;
     }
+    return descs;
+}
+
+void check_sae(const llama_model & model, int32_t i, const yapo_vector_desc & v) {
+    const full_sae & sae = *v.sae->weights;
+    if (sae.model.get() != &model) {
+        fail(YAPO_ERR_MISMATCH, "vector %d: its SAE was created for another loaded model", i);
+    }
+    if (sae.layer != v.layer) {
+        fail(YAPO_ERR_MISMATCH, "vector %d is for layer %d, its SAE for layer %d", i, v.layer, sae.layer);
+    }
+    require_complete(sae, v.kind == YAPO_VECTOR_REPLACE);
+}
+
+void check(const llama_model & model, int32_t i, const yapo_vector_desc & v) {
     const int32_t n_layer = llama_model_n_layer(&model);
     const int32_t n_embd  = llama_model_n_embd(&model);
     if (v.layer < 0 || v.layer >= n_layer) {
@@ -43,18 +67,21 @@ void check(const llama_model & model, int32_t i, const yapo_vector_desc & v) {
     if (!v.value) {
         fail(YAPO_ERR_INVALID_ARGUMENT, "vector %d: value is NULL", i);
     }
-    if (v.kind == YAPO_VECTOR_DENSE) {
-        check_finite("value", i, v.value, n_embd);
-        return;
+    if (v.kind < YAPO_VECTOR_DENSE || v.kind > YAPO_VECTOR_REPLACE) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "vector %d: kind is %d, expected 0 (dense), 1 (sparse) or 2 (replace)", i, v.kind);
+    }
+    if (v.sae && v.kind != YAPO_VECTOR_DENSE) {
+        check_sae(model, i, v);
     }
     if (v.kind != YAPO_VECTOR_SPARSE) {
-        fail(YAPO_ERR_INVALID_ARGUMENT, "vector %d: kind is %d, expected 0 (dense) or 1 (sparse)", i, v.kind);
+        check_finite("value", i, v.value, n_embd);
+        return;
     }
     if (v.k < 1 || v.k > k_most) {
         fail(YAPO_ERR_INVALID_ARGUMENT, "vector %d: k is %lld, expected 1 to %lld", i, (long long) v.k, (long long) k_most);
     }
-    if (!v.index || !v.enc || !v.enc_bias || !v.threshold || !v.dec) {
-        fail(YAPO_ERR_INVALID_ARGUMENT, "vector %d: a sparse vector needs index, enc, enc_bias, threshold and dec", i);
+    if (!v.index || !v.dec || (!v.sae && (!v.enc || !v.enc_bias || !v.threshold))) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "vector %d: a sparse vector needs index, enc, enc_bias, threshold and dec (the middle three not with an SAE)", i);
     }
     if (v.dec_row_type < YAPO_ROW_F32 || v.dec_row_type > YAPO_ROW_Q8_0) {
         fail(YAPO_ERR_INVALID_ARGUMENT, "vector %d: dec_row_type is %d, expected 0 (F32), 1 (F16), 2 (BF16) or 3 (Q8_0)", i, v.dec_row_type);
@@ -64,10 +91,15 @@ void check(const llama_model & model, int32_t i, const yapo_vector_desc & v) {
             fail(YAPO_ERR_INVALID_ARGUMENT, "vector %d: index[%lld] is %d, expected ascending feature numbers from 0", i, (long long) j, v.index[j]);
         }
     }
+    if (v.sae && v.index[v.k - 1] >= v.sae->weights->width) {
+        fail(YAPO_ERR_MISMATCH, "vector %d: feature %d is beyond the %lld latents of its SAE", i, v.index[v.k - 1], (long long) v.sae->weights->width);
+    }
     check_finite("value", i, v.value, v.k);
-    check_finite("enc", i, v.enc, v.k * n_embd);
-    check_finite("enc_bias", i, v.enc_bias, v.k);
-    check_finite("threshold", i, v.threshold, v.k);
+    if (!v.sae) {
+        check_finite("enc", i, v.enc, v.k * n_embd);
+        check_finite("enc_bias", i, v.enc_bias, v.k);
+        check_finite("threshold", i, v.threshold, v.k);
+    }
     check_finite("dec", i, v.dec, v.k * n_embd);
     if (v.dec_row_type == YAPO_ROW_F16) {
         for (int64_t j = 0; j < v.k * n_embd; ++j) {
@@ -84,6 +116,7 @@ struct joint {
     struct row { int32_t index; int32_t member; int64_t k; };
     std::vector<row> rows;
     int32_t row_type = YAPO_ROW_Q8_0; // the most precise that a member asks for
+    const yapo_full_sae * sae = nullptr; // of the members that bring one
 };
 
 joint make_joint(const yapo_vector_desc * descs, std::vector<int32_t> members, int64_t d) {
@@ -91,13 +124,20 @@ joint make_joint(const yapo_vector_desc * descs, std::vector<int32_t> members, i
     g.members = std::move(members);
     for (int32_t m : g.members) {
         g.row_type = std::min(g.row_type, descs[m].dec_row_type);
+        if (g.sae && descs[m].sae && g.sae != descs[m].sae) {
+            fail(YAPO_ERR_MISMATCH, "vectors %d and %d share a sae_id, but name two SAEs", g.members.front(), m);
+        }
+        g.sae = g.sae ? g.sae : descs[m].sae;
         for (int64_t k = 0; k < descs[m].k; ++k) {
             g.rows.push_back({descs[m].index[k], m, k});
         }
     }
     std::stable_sort(g.rows.begin(), g.rows.end(), [](const joint::row & a, const joint::row & b) { return a.index < b.index; });
+    if (g.sae && !g.rows.empty() && g.rows.back().index >= g.sae->weights->width) {
+        fail(YAPO_ERR_MISMATCH, "vectors share a sae_id, but feature %d is beyond the %lld latents of its SAE", g.rows.back().index, (long long) g.sae->weights->width);
+    }
     // Equal ids promise equal rows. The encoder side decides what is active, so a broken promise there is refused.
-    for (size_t r = 1; r < g.rows.size(); ++r) {
+    for (size_t r = 1; r < g.rows.size() && !g.sae; ++r) {
         const joint::row & a = g.rows[r - 1];
         const joint::row & b = g.rows[r];
         const yapo_vector_desc & va = descs[a.member];
@@ -109,11 +149,6 @@ joint make_joint(const yapo_vector_desc * descs, std::vector<int32_t> members, i
     }
     g.rows.erase(std::unique(g.rows.begin(), g.rows.end(), [](const joint::row & a, const joint::row & b) { return a.index == b.index; }), g.rows.end());
     return g;
-}
-
-ggml_type to_ggml(int32_t row_type) {
-    static const ggml_type types[] = {GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_BF16, GGML_TYPE_Q8_0};
-    return types[row_type];
 }
 
 // One ggml context and buffer per buffer type; tensors are declared first, allocated together, then filled.
@@ -137,6 +172,15 @@ struct uploader {
         return a.ctx;
     }
 
+    const full_sae * keep(const yapo_full_sae * sae) {
+        const std::shared_ptr<const full_sae> weights = sae->weights;
+        if (std::find(set.saes.begin(), set.saes.end(), weights) == set.saes.end()) {
+            set.saes.push_back(weights);
+            set.bytes += weights->bytes();
+        }
+        return weights.get();
+    }
+
     // rows of n floats each, converted to type
     ggml_tensor * add(ggml_backend_buffer_type_t buft, ggml_type type, int64_t n, int64_t rows, const std::vector<float> & x) {
         ggml_context * ctx = context(buft);
@@ -148,6 +192,13 @@ struct uploader {
             ggml_quantize_chunk(type, x.data(), data.data(), 0, rows, n, nullptr);
         }
         arenas[buft].tensors.push_back({t, std::move(data)});
+        return t;
+    }
+
+    ggml_tensor * add(ggml_backend_buffer_type_t buft, const std::vector<int32_t> & x) {
+        ggml_tensor * t = ggml_new_tensor_1d(context(buft), GGML_TYPE_I32, int64_t(x.size()));
+        const auto *  p = reinterpret_cast<const uint8_t *>(x.data());
+        arenas[buft].tensors.push_back({t, std::vector<uint8_t>(p, p + x.size() * sizeof(int32_t))});
         return t;
     }
 
@@ -170,22 +221,33 @@ struct uploader {
 sparse_group add_group(uploader & up, ggml_backend_buffer_type_t buft, const yapo_vector_desc * descs, const joint & g, int64_t d) {
     const int64_t k  = int64_t(g.rows.size());
     const int64_t kp = (k + k_block - 1) / k_block * k_block;
-    std::vector<float> enc(kp * d, 0.0f), dec(kp * d, 0.0f), bias(kp, 0.0f), threshold(kp, std::numeric_limits<float>::infinity());
+    sparse_group out;
+    if (g.sae) {
+        std::vector<int32_t> support(kp, 0);
+        std::transform(g.rows.begin(), g.rows.end(), support.begin(), [](const joint::row & row) { return row.index; });
+        out.sae     = up.keep(g.sae);
+        out.support = up.add(buft, support);
+    } else {
+        std::vector<float> enc(kp * d, 0.0f), bias(kp, 0.0f), threshold(kp, std::numeric_limits<float>::infinity());
+        for (int64_t r = 0; r < k; ++r) {
+            const joint::row &       row = g.rows[r];
+            const yapo_vector_desc & v   = descs[row.member];
+            memcpy(enc.data() + r * d, v.enc + row.k * d, size_t(d) * sizeof(float));
+            bias[r]      = v.enc_bias[row.k];
+            threshold[r] = v.threshold[row.k];
+        }
+        out.enc       = up.add(buft, GGML_TYPE_F32, d, kp, enc);
+        out.enc_bias  = up.add(buft, GGML_TYPE_F32, kp, 1, bias);
+        out.threshold = up.add(buft, GGML_TYPE_F32, kp, 1, threshold);
+    }
+    std::vector<float> dec(kp * d, 0.0f);
     for (int64_t r = 0; r < k; ++r) {
-        const joint::row &       row = g.rows[r];
-        const yapo_vector_desc & v   = descs[row.member];
-        memcpy(enc.data() + r * d, v.enc + row.k * d, size_t(d) * sizeof(float));
-        bias[r]      = v.enc_bias[row.k];
-        threshold[r] = v.threshold[row.k];
+        const float * row = descs[g.rows[r].member].dec + g.rows[r].k * d;
         for (int64_t j = 0; j < d; ++j) {
-            dec[j * kp + r] = v.dec[row.k * d + j];
+            dec[j * kp + r] = row[j];
         }
     }
-    sparse_group out;
-    out.enc       = up.add(buft, GGML_TYPE_F32, d, kp, enc);
-    out.enc_bias  = up.add(buft, GGML_TYPE_F32, kp, 1, bias);
-    out.threshold = up.add(buft, GGML_TYPE_F32, kp, 1, threshold);
-    out.dec       = up.add(buft, to_ggml(g.row_type), kp, d, dec);
+    out.dec = up.add(buft, to_ggml(g.row_type), kp, d, dec);
     for (int32_t m : g.members) {
         std::vector<float> value(kp, 0.0f);
         size_t r = 0;
@@ -202,10 +264,12 @@ sparse_group add_group(uploader & up, ggml_backend_buffer_type_t buft, const yap
 
 } // namespace
 
-std::shared_ptr<const vector_set> upload_vectors(const llama_model & model, const yapo_vector_desc * descs, int32_t n) {
-    if (n < 0 || n > n_most || (n > 0 && !descs)) {
+std::shared_ptr<const vector_set> upload_vectors(const llama_model & model, const yapo_vector_desc * given, int32_t n) {
+    if (n < 0 || n > n_most || (n > 0 && !given)) {
         fail(YAPO_ERR_INVALID_ARGUMENT, "yapo_context_set_vectors: n is %d, expected 0 to %d with vectors given", n, n_most);
     }
+    const std::vector<yapo_vector_desc> read_descs = read(given, n);
+    const yapo_vector_desc * descs = read_descs.data();
     for (int32_t i = 0; i < n; ++i) {
         check(model, i, descs[i]);
     }
@@ -215,19 +279,31 @@ std::shared_ptr<const vector_set> upload_vectors(const llama_model & model, cons
     set->columns = n;
     uploader up{*set, {}, size_t(n) * 5 + 1};
     std::map<std::pair<int32_t, uint64_t>, std::vector<int32_t>> same_sae;
+    const auto add_joint = [&](int32_t layer, std::vector<int32_t> members) {
+        set->layers[layer].sparse.push_back(add_group(up, llama_model_layer_buft(&model, layer), descs, make_joint(descs, std::move(members), d), d));
+    };
     for (int32_t i = 0; i < n; ++i) {
         const yapo_vector_desc & v = descs[i];
+        if (v.kind == YAPO_VECTOR_SPARSE) {
+            // a sparse vector without an id is joined with none, but those that bring the same SAE are
+            const uint64_t id = v.sae_id != 0 ? v.sae_id : uint64_t(reinterpret_cast<uintptr_t>(v.sae));
+            if (id != 0) {
+                same_sae[{v.layer, id}].push_back(i);
+            } else {
+                add_joint(v.layer, {i});
+            }
+            continue;
+        }
+        layer_vectors & layer = set->layers[v.layer];
+        const weighted_value value = {i, up.add(llama_model_layer_buft(&model, v.layer), GGML_TYPE_F32, d, 1, std::vector<float>(v.value, v.value + d))};
         if (v.kind == YAPO_VECTOR_DENSE) {
-            ggml_backend_buffer_type_t buft = llama_model_layer_buft(&model, v.layer);
-            set->layers[v.layer].dense.push_back({i, up.add(buft, GGML_TYPE_F32, d, 1, std::vector<float>(v.value, v.value + d))});
-        } else if (v.sae_id != 0) {
-            same_sae[{v.layer, v.sae_id}].push_back(i);
+            layer.dense.push_back(value);
         } else {
-            set->layers[v.layer].sparse.push_back(add_group(up, llama_model_layer_buft(&model, v.layer), descs, make_joint(descs, {i}, d), d));
+            layer.replace.push_back({value, v.sae ? up.keep(v.sae) : nullptr});
         }
     }
     for (const auto & [key, members] : same_sae) {
-        set->layers[key.first].sparse.push_back(add_group(up, llama_model_layer_buft(&model, key.first), descs, make_joint(descs, members, d), d));
+        add_joint(key.first, members);
     }
     up.run();
     return set;

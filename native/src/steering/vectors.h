@@ -1,6 +1,7 @@
 // The steering vectors of a context: checked, grouped by layer, and resident on the device of each layer.
 #pragma once
 
+#include "steering/full_sae.h"
 #include "yapo.h"
 
 #include "ggml-backend.h"
@@ -29,11 +30,22 @@ struct sparse_group {
     ggml_tensor * enc_bias  = nullptr; // F32 [K]
     ggml_tensor * threshold = nullptr; // F32 [K]
     ggml_tensor * dec       = nullptr; // [K, D], any row type: transposed, so that the product with c is along K
+
+    // Instead of enc, enc_bias and threshold: the codes of a whole SAE, of which `support` picks these K.
+    const full_sae * sae     = nullptr;
+    ggml_tensor *    support = nullptr; // I32 [K]; padding points at latent 0, whose value there is 0
+};
+
+// h += strength (value + dec^T z - h)
+struct replacement {
+    weighted_value   by;
+    const full_sae * sae = nullptr; // null: value alone
 };
 
 struct layer_vectors {
     std::vector<weighted_value> dense;
     std::vector<sparse_group>   sparse;
+    std::vector<replacement>    replace;
 };
 
 struct vector_set {
@@ -43,6 +55,7 @@ struct vector_set {
 
     std::vector<ggml_context_ptr>        contexts;
     std::vector<ggml_backend_buffer_ptr> buffers;
+    std::vector<std::shared_ptr<const full_sae>> saes; // each once
 };
 
 // Checks n descriptors against the model and uploads them. Fails (guard.h) without side effects.

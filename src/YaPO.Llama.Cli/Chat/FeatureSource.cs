@@ -1,5 +1,4 @@
 using YaPO.Llama.Cli.Steered;
-using YaPO.Llama.Gguf;
 using YaPO.Llama.Sae;
 using YaPO.Llama.Steering;
 
@@ -74,43 +73,7 @@ internal sealed class FeatureSource(string? saePath, IReadOnlyList<LoadedVector>
             return null;
         }
 
-        var folders = vectors.Select(v => v.Path).Append(modelPath).Select(p => Path.GetDirectoryName(Path.GetFullPath(p))!).Distinct(StringComparer.Ordinal);
-        foreach (var path in folders.SelectMany(f => Directory.EnumerateFiles(f, "*.gguf")).Order(StringComparer.Ordinal))
-        {
-            if (OpenIfWanted(path, wanted) is { } sae)
-            {
-                return sae;
-            }
-        }
-
-        return null;
-    }
-
-    private static SaeFile? OpenIfWanted(string path, SaeReference wanted)
-    {
-        try
-        {
-            using (var gguf = GgufFile.Open(path))
-            {
-                if (gguf.Architecture != SaeFile.Architecture)
-                {
-                    return null;
-                }
-            }
-
-            var sae = SaeFile.Open(path);
-            if (sae.Info.Width == wanted.Width && sae.Identity == wanted.Sha256)
-            {
-                return sae;
-            }
-
-            sae.Dispose();
-            return null;
-        }
-        catch (YapoException)
-        {
-            return null; // a broken neighbour is no reason to stop a chat
-        }
+        return SaeSearch.Find(wanted, vectors.Select(v => v.Path).Append(modelPath).Select(p => Path.GetDirectoryName(Path.GetFullPath(p))!));
     }
 
     private static float[] Rows(float[] matrix, int[] rows, int d)

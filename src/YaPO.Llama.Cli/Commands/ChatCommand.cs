@@ -15,12 +15,11 @@ internal static class ChatCommand
     private const int DefaultContext = 4096;
 
     internal sealed record Options(
-        string? System, string? Sae, bool Compare, bool KeepCache, SteeringSettings Steering, EngineSettings Engine, SamplingSettings Sampling);
+        string? System, bool Compare, bool KeepCache, SteeringSettings Steering, EngineSettings Engine, SamplingSettings Sampling);
 
     public static Command Build(CommandConsole console)
     {
         var system = new Option<string?>("--system") { Description = "Instructions in front of the conversation (default: none).", HelpName = "TEXT" };
-        var sae = new Option<string?>("--sae") { Description = "SAE GGUF for /feature (default: the vector's SAE when it lies beside the vector or the model, else the vector's own features).", HelpName = "SAE.gguf" };
         var compare = new Option<bool>("--compare") { Description = "Start with /compare on: every answer steered and unsteered (default: off)." };
         var keepCache = new Option<bool>("--keep-cache")
         {
@@ -29,25 +28,20 @@ internal static class ChatCommand
         var steering = new SteeringOptions(modelRequired: false);
         var sampling = new SamplingOptions(DefaultMaxTokens);
         var engine = new EngineOptions();
-        var command = new Command("chat", "Talk to the steered model; /help inside lists commands.") { system, sae, compare, keepCache };
+        var command = new Command("chat", "Talk to the steered model; /help inside lists commands.") { system, compare, keepCache };
         steering.AddTo(command);
         sampling.AddTo(command);
         engine.AddTo(command);
         return command.Handle(
             console,
             parsed => new Options(
-                parsed.GetValue(system), parsed.GetValue(sae), parsed.GetValue(compare), parsed.GetValue(keepCache),
+                parsed.GetValue(system), parsed.GetValue(compare), parsed.GetValue(keepCache),
                 steering.Read(parsed), engine.Read(parsed), sampling.Read(parsed)),
             HandleAsync);
     }
 
     internal static async Task<int> HandleAsync(Options options, CommandConsole console, CancellationToken cancellation)
     {
-        if (options.Sae is { } path)
-        {
-            Errors.InputFile.Require(path);
-        }
-
         using var steered = SteeredModel.Open(options.Steering, options.Engine, console, cancellation);
         if (!steered.Model.HasChatTemplate)
         {
@@ -56,7 +50,7 @@ internal static class ChatCommand
                 $"{steered.Model.Path} has no chat template: it is a base model, which continues text and does not answer. Use 'yapo-llama generate --raw -p TEXT', or an instruction-tuned model");
         }
 
-        using var features = new FeatureSource(options.Sae, steered.Vectors, steered.Model.Path);
+        using var features = new FeatureSource(options.Steering.Sae, steered.Vectors, steered.Model.Path);
         var steering = new ChatSteering(steered.Vectors, features);
         using var session = new SteeredSession(
             steered.Model,
@@ -73,7 +67,7 @@ internal static class ChatCommand
 
     private static LoadedVector Load(string spec, Options options, SteeredModel steered)
     {
-        var vector = LoadedVector.Load(spec, ModelLocator.Create(options.Steering.ModelDirectory));
+        var vector = LoadedVector.Load(spec, ModelLocator.Create(options.Steering.ModelDirectory), options.Steering.Sae);
         vector.Source.RequireFits(steered.Model.Path, steered.Identity, options.Steering.AllowMismatch);
         return vector;
     }

@@ -1,15 +1,21 @@
 using System.CommandLine;
+using YaPO.Llama.Cli.Errors;
 
 namespace YaPO.Llama.Cli.Options;
 
 /// <summary>Which model is steered by which vectors, as given.</summary>
-internal sealed record SteeringSettings(string? Model, string? ModelDirectory, IReadOnlyList<string> Vectors, bool AllowMismatch);
+internal sealed record SteeringSettings(string? Model, string? ModelDirectory, IReadOnlyList<string> Vectors, bool AllowMismatch)
+{
+    /// <summary>The SAE of vectors that need the whole encoder; null: found by its SHA-256.</summary>
+    public string? Sae { get; init; }
+}
 
 /// <summary>--model, --vector and what belongs to them.</summary>
 internal sealed class SteeringOptions
 {
     private readonly Option<string?> model;
     private readonly bool modelRequired;
+    private readonly bool withSae;
 
     private readonly Option<string?> modelDirectory = new("--model-dir")
     {
@@ -31,10 +37,19 @@ internal sealed class SteeringOptions
         Description = "Attach a vector that was trained on another model, as long as d_model fits (default: refuse).",
     };
 
+    private readonly Option<string?> sae = new("--sae")
+    {
+        Description = "SAE GGUF of the vectors, which those of a TopK SAE need, and whose features /feature turns in a chat (default: found by its SHA-256 beside the vector or the model).",
+        HelpName = "SAE.gguf",
+    };
+
     /// <summary><paramref name="modelRequired"/>: the model is not looked for by the vector.</summary>
-    public SteeringOptions(bool modelRequired)
+    /// <param name="modelRequired">See above.</param>
+    /// <param name="withSae">False for a command with an --sae of its own.</param>
+    public SteeringOptions(bool modelRequired, bool withSae = true)
     {
         this.modelRequired = modelRequired;
+        this.withSae = withSae;
         model = new Option<string?>("--model", "-m")
         {
             Description = modelRequired ? "GGUF model (required)." : "GGUF model (default: the one that the first vector was trained on, found by fingerprint).",
@@ -60,11 +75,18 @@ internal sealed class SteeringOptions
         }
 
         command.Options.Add(allowMismatch);
+        if (withSae)
+        {
+            command.Options.Add(sae);
+        }
     }
 
     public SteeringSettings Read(ParseResult parsed) => new(
         parsed.GetValue(model),
         modelRequired ? null : parsed.GetValue(modelDirectory),
         parsed.GetValue(vectors) ?? [],
-        parsed.GetValue(allowMismatch));
+        parsed.GetValue(allowMismatch))
+    {
+        Sae = withSae && parsed.GetValue(sae) is { } path ? InputFile.Require(path) : null,
+    };
 }

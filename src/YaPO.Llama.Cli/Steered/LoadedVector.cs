@@ -14,9 +14,9 @@ internal sealed record LoadedVector(SteeringSource Source, IReadOnlyList<Steerin
 
     /// <summary>Finds and reads a vector as SPEC names it.</summary>
     /// <exception cref="YapoException">A wrong SPEC, no such file, or no vector in it.</exception>
-    public static LoadedVector Load(string spec, ModelLocator locator)
+    public static LoadedVector Load(string spec, ModelLocator locator, string? saePath = null)
     {
-        var source = SteeringSource.Load(VectorSpec.Parse(spec), locator);
+        var source = SteeringSource.Load(VectorSpec.Parse(spec), locator, saePath);
         return new LoadedVector(source, source.Settings);
     }
 

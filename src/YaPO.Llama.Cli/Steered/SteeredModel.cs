@@ -38,7 +38,7 @@ internal sealed class SteeredModel : IDisposable
     public static SteeredModel Open(SteeringSettings settings, EngineSettings engine, CommandConsole console, CancellationToken cancellation)
     {
         var locator = ModelLocator.Create(settings.ModelDirectory);
-        var vectors = settings.Vectors.Select(spec => LoadedVector.Load(spec, locator)).ToList();
+        var vectors = settings.Vectors.Select(spec => LoadedVector.Load(spec, locator, settings.Sae)).ToList();
         var (path, why) = settings.Model is { } given ? (Errors.InputFile.Require(given), "as given") : Find(vectors[0], locator, settings.AllowMismatch, cancellation);
         var identity = locator.Identify(path);
         foreach (var vector in vectors)
@@ -83,7 +83,14 @@ internal sealed class SteeredModel : IDisposable
         ", ",
         new[] { identity.Name, identity.Architecture, identity.Quantization, $"{Sizes.Count(model.Info.ParameterCount)} parameters" }.Where(t => t.Length > 0));
 
-    public void Dispose() => Model.Dispose();
+    public void Dispose()
+    {
+        Model.Dispose();
+        foreach (var sae in Vectors.SelectMany(v => v.Source.Saes))
+        {
+            sae.Dispose();
+        }
+    }
 
     private static (string Path, string Why) Find(LoadedVector vector, ModelLocator locator, bool allowMismatch, CancellationToken cancellation)
     {

@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Text;
 using YaPO.Llama.Interop;
+using YaPO.Llama.Sae;
 
 namespace YaPO.Llama.Models;
 
@@ -16,6 +17,7 @@ public sealed unsafe class LlamaModel : IDisposable
         Path = path;
         Handle = handle;
         Info = ReadInfo();
+        SaeUploads = new SaeUploads(this);
     }
 
     /// <summary>The file it was loaded from.</summary>
@@ -28,6 +30,8 @@ public sealed unsafe class LlamaModel : IDisposable
     public bool HasChatTemplate => Meta("tokenizer.chat_template") is { Length: > 0 };
 
     internal ModelHandle Handle { get; }
+
+    internal SaeUploads SaeUploads { get; }
 
     /// <summary>Loads a model.</summary>
     /// <param name="path">A GGUF file; of a split model the first part.</param>
@@ -198,7 +202,11 @@ public sealed unsafe class LlamaModel : IDisposable
     }
 
     /// <summary>Releases the native model once its last context is gone.</summary>
-    public void Dispose() => Handle.Dispose();
+    public void Dispose()
+    {
+        SaeUploads.Dispose();
+        Handle.Dispose();
+    }
 
     private string Render(IReadOnlyList<ChatMessage> messages, bool addGenerationPrompt, string? templateOverride)
     {

@@ -1,3 +1,5 @@
+using YaPO.Llama.Sae;
+
 namespace YaPO.Llama.Sessions;
 
 /// <summary>How the decoder rows of a sparse vector are kept on the device.</summary>
@@ -19,7 +21,8 @@ public enum DecoderRowType
 /// <summary>
 /// One steering vector at one layer in the form the kernel takes. Immutable; two contexts may share it.
 /// Dense: <c>h += s·value</c>. Sparse: <c>z = relu(pre)·[pre &gt; threshold]</c> with <c>pre = Encoder·h + EncoderBias</c>, then
-/// <c>h += Decoderᵀ max(Σ sᵢ vᵢ, −z)</c> (see <c>yapo.h</c>).
+/// <c>h += Decoderᵀ max(Σ sᵢ vᵢ, −z)</c> (see <c>yapo.h</c>). With <see cref="Sae"/>, z comes from that whole SAE, as TopK needs.
+/// Replacement: <c>h += s (x − h)</c>, x a value, or the SAE's reconstruction of h.
 /// </summary>
 public sealed class AttachedVector
 {
@@ -41,6 +44,12 @@ public sealed class AttachedVector
 
     /// <summary>Whether it has SAE rows.</summary>
     public bool IsSparse => !Index.IsEmpty;
+
+    /// <summary>Whether it puts something in the residual's place instead of adding to it.</summary>
+    public bool IsReplacement { get; private init; }
+
+    /// <summary>The whole SAE that encodes; null where the vector's own rows do. It must be open when the vector is first attached to a model.</summary>
+    public SaeFile? Sae { get; private init; }
 
     /// <summary>K: entries of a sparse vector; 0 for a dense one.</summary>
     public int SupportSize => Index.Length;
@@ -116,6 +125,53 @@ public sealed class AttachedVector
             Decoder = decoder,
             DecoderRowType = decoderRowType,
         };
+    }
+
+    /// <summary>
+    /// A sparse vector whose codes come from the whole SAE: what a TopK SAE needs, the same result as <see cref="Sparse"/> to rounding where both apply.
+    /// </summary>
+    /// <param name="name">For messages.</param>
+    /// <param name="sae">Encodes; gives layer and d_model.</param>
+    /// <param name="index">[K] ascending latents.</param>
+    /// <param name="value">[K].</param>
+    /// <param name="decoder">[K, D] rows of these latents.</param>
+    /// <param name="decoderRowType">Storage of them on the device.</param>
+    public static AttachedVector OfSae(
+        string name,
+        SaeFile sae,
+        ReadOnlyMemory<int> index,
+        ReadOnlyMemory<float> value,
+        ReadOnlyMemory<float> decoder,
+        DecoderRowType decoderRowType = DecoderRowType.F32)
+    {
+        ArgumentNullException.ThrowIfNull(sae);
+        if (index.IsEmpty)
+        {
+            throw new YapoException(YapoErrorKind.InvalidArgument, $"vector {name}: a sparse vector needs at least one entry, found none");
+        }
+
+        Require(name, "value", value.Length, index.Length);
+        Require(name, "decoder", decoder.Length, (long)index.Length * sae.Info.DModel);
+        return new AttachedVector(name, sae.Info.Layer, sae.Info.DModel)
+        {
+            SaeId = sae.ToReference().Id,
+            Sae = sae,
+            Index = index,
+            Value = value,
+            Decoder = decoder,
+            DecoderRowType = decoderRowType,
+        };
+    }
+
+    /// <summary>At strength 1 puts <paramref name="value"/> [D] in the residual's place: zeros for the zero ablation, the mean residual for the mean ablation.</summary>
+    public static AttachedVector Replacement(string name, int layer, ReadOnlyMemory<float> value) =>
+        new(name, layer, value.Length) { Value = value, IsReplacement = true };
+
+    /// <summary>At strength 1 puts the SAE's reconstruction, <c>Decᵀ z + dec_bias</c>, in the residual's place.</summary>
+    public static AttachedVector Reconstruction(SaeFile sae)
+    {
+        ArgumentNullException.ThrowIfNull(sae);
+        return new AttachedVector("reconstruction", sae.Info.Layer, sae.Info.DModel) { Value = sae.DecBias, Sae = sae, IsReplacement = true };
     }
 
     private static void Require(string name, string what, long found, long expected)

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Runtime.InteropServices;
 using YaPO.Llama.Interop;
 using YaPO.Llama.Models;
 
@@ -155,6 +156,7 @@ public sealed unsafe class LlamaContext : IDisposable
     {
         ArgumentNullException.ThrowIfNull(vectors);
         var pins = new List<MemoryHandle>();
+        var borrowed = new List<SafeHandle>();
         try
         {
             var native = new yapo_vector_desc[vectors.Count];
@@ -164,7 +166,8 @@ public sealed unsafe class LlamaContext : IDisposable
                 native[i] = new yapo_vector_desc
                 {
                     struct_size = (uint)sizeof(yapo_vector_desc),
-                    kind = (int)(vector.IsSparse ? yapo_vector_kind.YAPO_VECTOR_SPARSE : yapo_vector_kind.YAPO_VECTOR_DENSE),
+                    kind = (int)(vector.IsReplacement ? yapo_vector_kind.YAPO_VECTOR_REPLACE
+                        : vector.IsSparse ? yapo_vector_kind.YAPO_VECTOR_SPARSE : yapo_vector_kind.YAPO_VECTOR_DENSE),
                     op = (int)yapo_vector_operator.YAPO_OPERATOR_ADD,
                     layer = vector.Layer,
                     d_model = vector.ModelWidth,
@@ -177,6 +180,7 @@ public sealed unsafe class LlamaContext : IDisposable
                     threshold = (float*)Pin(vector.Threshold, pins),
                     dec = (float*)Pin(vector.Decoder, pins),
                     dec_row_type = (int)vector.DecoderRowType,
+                    sae = vector.Sae is { } sae ? Borrow(Model.SaeUploads.Get(sae, decoder: vector.IsReplacement), borrowed) : 0,
                 };
             }
 
@@ -186,6 +190,7 @@ public sealed unsafe class LlamaContext : IDisposable
         finally
         {
             pins.ForEach(pin => pin.Dispose());
+            borrowed.ForEach(handle => handle.DangerousRelease());
         }
     }
 
@@ -224,6 +229,15 @@ public sealed unsafe class LlamaContext : IDisposable
 
         pins.Add(memory.Pin());
         return pins[^1].Pointer;
+    }
+
+    // The native context takes its own share of the weights; the handle must only live through the call.
+    private static nint Borrow(SafeHandle sae, List<SafeHandle> borrowed)
+    {
+        var added = false;
+        sae.DangerousAddRef(ref added);
+        borrowed.Add(sae);
+        return sae.DangerousGetHandle();
     }
 
     private static uint NotNegative(int value, string name) =>

@@ -1,3 +1,4 @@
+using YaPO.Llama.Sae;
 using YaPO.Llama.Steering;
 
 namespace YaPO.Llama.Sessions;
@@ -12,17 +13,18 @@ public sealed record SteeringSetting(AttachedVector Vector, float Strength, Stee
     /// <param name="vector">A record of a <c>.ysv</c> file.</param>
     /// <param name="strength">Null: recommended strength.</param>
     /// <param name="positions">Null: the positions it was trained with.</param>
-    /// <exception cref="YapoException">A TopK vector without converted thresholds, which the kernel cannot evaluate.</exception>
-    public static SteeringSetting Create(SteeringVector vector, float? strength = null, SteeringPositions? positions = null)
+    /// <param name="sae">The whole SAE of a TopK vector, open; others carry the rows they need.</param>
+    /// <exception cref="YapoException">A TopK vector without its SAE.</exception>
+    public static SteeringSetting Create(SteeringVector vector, float? strength = null, SteeringPositions? positions = null, SaeFile? sae = null)
     {
         ArgumentNullException.ThrowIfNull(vector);
-        return new SteeringSetting(Attach(vector), strength ?? vector.RecommendedStrength, positions ?? vector.Positions);
+        return new SteeringSetting(Attach(vector, sae), strength ?? vector.RecommendedStrength, positions ?? vector.Positions);
     }
 
     /// <summary>λ at one token: <see cref="Strength"/> or 0.</summary>
     public float At(int position, TokenRole role) => Positions.Steers(position, role) ? Strength : 0;
 
-    private static AttachedVector Attach(SteeringVector vector)
+    private static AttachedVector Attach(SteeringVector vector, SaeFile? sae)
     {
         if (vector.Kind == VectorKind.Dense)
         {
@@ -31,9 +33,16 @@ public sealed record SteeringSetting(AttachedVector Vector, float Strength, Stee
 
         if (vector.Sae?.Activation == SaeActivation.TopK)
         {
-            throw new YapoException(
-                YapoErrorKind.Unsupported,
-                $"vector {vector.Name}: its SAE selects the {vector.Sae.TopK} largest activations, which needs the whole encoder; convert the SAE to thresholds (JumpReLU) first");
+            if (sae is not null && sae.Info.Layer != vector.Layer)
+            {
+                throw new YapoException(YapoErrorKind.Mismatch, $"vector {vector.Name} steers layer {vector.Layer}; its SAE {sae.Path} reads layer {sae.Info.Layer}");
+            }
+
+            return sae is null
+                ? throw new YapoException(
+                    YapoErrorKind.Unsupported,
+                    $"vector {vector.Name}: its SAE selects the {vector.Sae.TopK} largest activations, which needs the whole encoder: {SaeSearch.Describe(vector.Sae)}. Put that file beside the vector, or name it with --sae")
+                : AttachedVector.OfSae(vector.Name, sae, vector.Index, vector.Value, vector.Dec);
         }
 
         return AttachedVector.Sparse(

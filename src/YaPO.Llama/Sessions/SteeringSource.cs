@@ -1,4 +1,5 @@
 using YaPO.Llama.Models;
+using YaPO.Llama.Sae;
 using YaPO.Llama.Steering;
 
 namespace YaPO.Llama.Sessions;
@@ -6,10 +7,14 @@ namespace YaPO.Llama.Sessions;
 /// <summary>A loaded vector file with what the person asked for: FILE, strength and positions.</summary>
 public sealed class SteeringSource
 {
-    private SteeringSource(VectorSpec spec, string path, SteeringFile file)
+    private SteeringSource(VectorSpec spec, string path, SteeringFile file, IReadOnlyList<SaeFile> saes)
     {
-        (Spec, Path, File) = (spec, path, file);
-        Settings = [.. file.Vectors.Select(vector => SteeringSetting.Create(vector, spec.Strength, spec.Positions))];
+        (Spec, Path, File, Saes) = (spec, path, file, saes);
+        Settings =
+        [
+            .. file.Vectors.Select(vector => SteeringSetting.Create(
+                vector, spec.Strength, spec.Positions, NeedsSae(vector) ? saes.FirstOrDefault(sae => SaeSearch.Matches(sae, vector.Sae!)) : null)),
+        ];
     }
 
     /// <summary>As written.</summary>
@@ -21,17 +26,44 @@ public sealed class SteeringSource
     /// <summary>Its content.</summary>
     public SteeringFile File { get; }
 
+    /// <summary>The whole SAEs that TopK vectors encode with, open; empty where no vector of the file needs one.</summary>
+    public IReadOnlyList<SaeFile> Saes { get; }
+
     /// <summary>One setting for each vector of the file.</summary>
     public IReadOnlyList<SteeringSetting> Settings { get; }
 
     /// <summary>Loads the file of a spec; a bare name is also looked for under the model folders.</summary>
-    /// <exception cref="YapoException">Not found, malformed, or of a kind that cannot be steered with.</exception>
-    public static SteeringSource Load(VectorSpec spec, ModelLocator locator)
+    /// <param name="spec">FILE, strength, positions.</param>
+    /// <param name="locator">Where files are looked for.</param>
+    /// <param name="saePath">
+    /// The SAE file of TopK vectors, which need the whole encoder; null: the one with the SHA-256 that the vector names, looked for beside the
+    /// vector, in the folder above it and in the model folders.
+    /// </param>
+    /// <exception cref="YapoException">Not found, malformed, or of a kind that cannot be steered with; a TopK vector without its SAE.</exception>
+    public static SteeringSource Load(VectorSpec spec, ModelLocator locator, string? saePath = null)
     {
         ArgumentNullException.ThrowIfNull(spec);
         ArgumentNullException.ThrowIfNull(locator);
         var path = locator.ResolveVector(spec.Path);
-        return new SteeringSource(spec, path, SteeringFile.Load(path));
+        var file = SteeringFile.Load(path);
+        var saes = new List<SaeFile>();
+        try
+        {
+            foreach (var wanted in file.Vectors.Where(NeedsSae).Select(v => v.Sae!).DistinctBy(s => s.Sha256))
+            {
+                if (FindSae(wanted, path, locator, saePath) is { } sae)
+                {
+                    saes.Add(sae);
+                }
+            }
+
+            return new SteeringSource(spec, path, file, saes);
+        }
+        catch
+        {
+            saes.ForEach(sae => sae.Dispose());
+            throw;
+        }
     }
 
     /// <summary>Finds the model that the vectors were made for: beside their file, then where <paramref name="locator"/> looks.</summary>
@@ -86,6 +118,19 @@ public sealed class SteeringSource
         return allowMismatch
             ? $"{difference}; attached all the same (--allow-mismatch)"
             : throw new YapoException(YapoErrorKind.Mismatch, $"{difference}. Use that model, or --allow-mismatch to steer this one anyway");
+    }
+
+    private static bool NeedsSae(SteeringVector vector) => vector.Sae?.Activation == SaeActivation.TopK;
+
+    private static SaeFile? FindSae(SaeReference wanted, string path, ModelLocator locator, string? saePath)
+    {
+        if (saePath is not null)
+        {
+            return SaeSearch.OpenFor(wanted, saePath, path);
+        }
+
+        var folder = System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(path))!;
+        return SaeSearch.Find(wanted, [folder, .. System.IO.Path.GetDirectoryName(folder) is { } above ? new[] { above } : [], .. locator.Folders]);
     }
 
     private static string Describe(string name, string architecture, string fingerprint) =>
