@@ -1,44 +1,18 @@
-// Language-model training: loss and every gradient against a double-precision oracle, determinism, files, bad input.
-#include "harness.h"
-#include "random_model.h"
+// Language-model training: loss and every gradient against a double-precision oracle and llama.cpp, and what a step does.
 #include "train_gemma2_oracle.h"
+#include "train_lm_session.h"
 
 #include "llama.h"
 #include "train/lm/worker.h"
-#include "yapo_train.h"
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
+#include <map>
 
 using namespace yapo_test;
+using namespace yapo_test::lm;
 
 namespace {
-
-random_model small_model() {
-    random_model m;
-    m.n_layer = 3;
-    m.d_model = 32;
-    m.n_head = 4;
-    m.n_head_kv = 2;
-    m.head_dim = 16;
-    m.n_ff = 48;
-    m.n_vocab = 340;
-    m.sliding_window = 5; // bites at 12 tokens
-    m.seed = 7;
-    return m;
-}
-
-constexpr int T = 12, B = 2;
-
-std::vector<int32_t> random_tokens(int rows, int n_ctx, int n_vocab, uint64_t seed) {
-    random_source rng(seed);
-    std::vector<int32_t> tokens(rows * (n_ctx + 1));
-    for (int32_t & t : tokens) {
-        t = rng.below(n_vocab);
-    }
-    return tokens;
-}
 
 double oracle_loss(const gemma2_oracle & o, const std::vector<int32_t> & tokens, int rows, int n_ctx) {
     double loss = 0;
@@ -51,28 +25,6 @@ double oracle_loss(const gemma2_oracle & o, const std::vector<int32_t> & tokens,
         loss += o.loss(o.blocks(o.embed(inputs), 0, o.n_layer), targets);
     }
     return loss;
-}
-
-yapo_lm_trainer * create(const std::string & path, int n_ctx, int micro_batch, int n_workers) {
-    yapo_lm_options o;
-    yapo_lm_default_options(&o);
-    o.n_ctx = n_ctx;
-    o.micro_batch = micro_batch;
-    o.n_workers = n_workers;
-    yapo_lm_trainer * trainer = nullptr;
-    OK(yapo_lm_create(path.c_str(), &o, &trainer, &err));
-    return trainer;
-}
-
-yapo_lm_step train(yapo_lm_trainer * trainer, const std::vector<int32_t> & tokens, int rows, float rate) {
-    yapo_lm_step step{sizeof step, 0, 0, 0};
-    OK(yapo_lm_train_step(trainer, tokens.data(), rows, rate, &step, &err));
-    return step;
-}
-
-std::string bytes(const std::string & path) {
-    std::ifstream in(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(in), {}};
 }
 
 // "blk.0.attn_q.weight" -> "attn_q"
@@ -197,28 +149,6 @@ YAPO_TEST(TrainLm_Loss_AgreesWithLlamaCpp) {
     llama_model_free(model);
 }
 
-YAPO_TEST(TrainLm_Step_DoesNotDependOnTheNumberOfWorkers) {
-    const random_model m = small_model();
-    const std::string path = write_random_model(m, scratch("m.gguf"));
-    const auto tokens = random_tokens(8, T, m.n_vocab, 31);
-    std::string saved[3];
-    yapo_lm_step steps[3];
-    for (int i = 0; i < 3; ++i) {
-        yapo_lm_trainer * trainer = create(path, T, 2, i + 1);
-        for (int k = 0; k < 3; ++k) {
-            steps[i] = train(trainer, tokens, 8, 1e-2f);
-        }
-        const std::string out = scratch("out" + std::to_string(i) + ".gguf");
-        OK(yapo_lm_save_model(trainer, out.c_str(), &err));
-        saved[i] = bytes(out);
-        yapo_lm_free(trainer);
-    }
-    CHECK(saved[0].size() > 1000);
-    CHECK(saved[0] == saved[1] && saved[0] == saved[2]);
-    CHECK(steps[0].loss == steps[1].loss && steps[0].gradient_norm == steps[2].gradient_norm);
-    CHECK_EQ(yapo_live_handles(), int64_t(0));
-}
-
 YAPO_TEST(TrainLm_Training_LearnsASequence) {
     const random_model m = small_model();
     const std::string path = write_random_model(m, scratch("m.gguf"));
@@ -246,29 +176,6 @@ YAPO_TEST(TrainLm_Training_LearnsASequence) {
     llama_model * model = llama_model_load_from_file(out.c_str(), mp);
     CHECK(model);
     llama_model_free(model);
-}
-
-YAPO_TEST(TrainLm_State_ResumesToTheSameBytes) {
-    const random_model m = small_model();
-    const std::string path = write_random_model(m, scratch("m.gguf"));
-    const std::string state = scratch("state.gguf"), direct = scratch("a.gguf"), resumed = scratch("b.gguf");
-    yapo_lm_trainer * trainer = create(path, T, 2, 1);
-    for (int k = 0; k < 6; ++k) {
-        if (k == 3) {
-            OK(yapo_lm_save_state(trainer, state.c_str(), &err));
-        }
-        train(trainer, random_tokens(4, T, m.n_vocab, 100 + k), 4, 1e-2f);
-    }
-    OK(yapo_lm_save_state(trainer, direct.c_str(), &err));
-    yapo_lm_free(trainer);
-    trainer = create(path, T, 2, 2);
-    OK(yapo_lm_load_state(trainer, state.c_str(), &err));
-    for (int k = 3; k < 6; ++k) {
-        train(trainer, random_tokens(4, T, m.n_vocab, 100 + k), 4, 1e-2f);
-    }
-    OK(yapo_lm_save_state(trainer, resumed.c_str(), &err));
-    yapo_lm_free(trainer);
-    CHECK(bytes(direct).size() > 1000 && bytes(direct) == bytes(resumed));
 }
 
 // AdamW by hand for one step: m = (1-b1) g, v = (1-b2) g^2, so the corrected step is g/|g| per entry (epsilon aside).
@@ -299,58 +206,4 @@ YAPO_TEST(TrainLm_FirstStep_IsTheLearningRateAgainstTheSignOfTheGradient) {
     for (size_t i = 0; i < n0.size(); ++i) {
         CHECK_NEAR(std::fabs(n1[i] - n0[i]), rate, 0, 2e-3);
     }
-}
-
-YAPO_TEST(TrainLm_BadInput_IsRefused) {
-    const random_model m = small_model();
-    const std::string path = write_random_model(m, scratch("m.gguf"));
-    yapo_lm_options o;
-    yapo_lm_default_options(&o);
-    o.n_ctx = T;
-    o.micro_batch = 2;
-    yapo_lm_trainer * trainer = nullptr;
-    REFUSED(YAPO_ERR_IO, "absent.gguf", yapo_lm_create(scratch("absent.gguf").c_str(), &o, &trainer, &err));
-    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "gguf_path", yapo_lm_create(nullptr, &o, &trainer, &err));
-    random_model other = m;
-    other.arch = "llama";
-    const std::string llama = write_random_model(other, scratch("llama.gguf"));
-    REFUSED(YAPO_ERR_UNSUPPORTED, "architecture is 'llama'", yapo_lm_create(llama.c_str(), &o, &trainer, &err));
-    yapo_lm_options bad = o;
-    bad.micro_batch = 0;
-    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "micro_batch", yapo_lm_create(path.c_str(), &bad, &trainer, &err));
-    bad = o;
-    bad.n_ctx = 1 << 20;
-    bad.micro_batch = 1 << 10;
-    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "n_ctx * micro_batch", yapo_lm_create(path.c_str(), &bad, &trainer, &err));
-    bad = o;
-    bad.beta2 = NAN;
-    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "beta2", yapo_lm_create(path.c_str(), &bad, &trainer, &err));
-    const std::string whole = bytes(path), cut = scratch("cut.gguf");
-    std::ofstream(cut, std::ios::binary) << whole.substr(0, whole.size() - 100);
-    REFUSED(YAPO_ERR_FORMAT, "cut.gguf", yapo_lm_create(cut.c_str(), &o, &trainer, &err));
-    CHECK(trainer == nullptr);
-
-    trainer = create(path, T, 2, 1);
-    auto tokens = random_tokens(2, T, m.n_vocab, 1);
-    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "multiple of the micro-batch", yapo_lm_train_step(trainer, tokens.data(), 3, 1e-3f, nullptr, &err));
-    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "learning_rate", yapo_lm_train_step(trainer, tokens.data(), 2, NAN, nullptr, &err));
-    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "tokens is NULL", yapo_lm_train_step(trainer, nullptr, 2, 1e-3f, nullptr, &err));
-    tokens[4] = m.n_vocab;
-    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "not in the vocabulary", yapo_lm_train_step(trainer, tokens.data(), 2, 1e-3f, nullptr, &err));
-    std::fill(tokens.begin(), tokens.end(), -1);
-    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "every target is -1", yapo_lm_evaluate(trainer, tokens.data(), 2, nullptr, &err));
-    REFUSED(YAPO_ERR_IO, "opened for writing", yapo_lm_save_model(trainer, scratch("no/such/folder/m.gguf").c_str(), &err));
-    REFUSED(YAPO_ERR_FORMAT, "not a training state", yapo_lm_load_state(trainer, path.c_str(), &err));
-    const std::string state = scratch("state.gguf");
-    OK(yapo_lm_save_state(trainer, state.c_str(), &err));
-    const std::string good = bytes(state);
-    std::ofstream(state, std::ios::binary) << good.substr(0, good.size() / 2);
-    REFUSED(YAPO_ERR_FORMAT, "state.gguf", yapo_lm_load_state(trainer, state.c_str(), &err));
-    // the refused load changed nothing
-    const std::string again = scratch("again.gguf");
-    OK(yapo_lm_save_state(trainer, again.c_str(), &err));
-    CHECK(bytes(again) == good);
-    yapo_lm_free(trainer);
-    yapo_lm_free(nullptr);
-    CHECK_EQ(yapo_live_handles(), int64_t(0));
 }
