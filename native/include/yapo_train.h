@@ -90,8 +90,7 @@ typedef struct yapo_sae_trainer yapo_sae_trainer;
 typedef struct yapo_sae_options {
     uint32_t struct_size;
     int64_t  d_model, f;
-    int32_t  n_workers;
-    int32_t  micro_batch;        /* rows per micro-batch */
+    int32_t  n_workers;          /* threads; never change the result */
     float    beta1, beta2, epsilon;
     float    bandwidth;          /* of the straight-through estimator of the threshold, in units of pre-activations */
     float    gradient_clip;
@@ -110,7 +109,7 @@ YAPO_API void        yapo_sae_default_options(yapo_sae_options * options);
 /* Initial encoder = decoder^T with unit decoder rows drawn from the seed, threshold initial_threshold, decoder bias = mean [D]. */
 YAPO_API yapo_status yapo_sae_create(const yapo_sae_options * options, const float * mean, float initial_threshold, yapo_sae_trainer ** out, yapo_error ** err);
 YAPO_API void        yapo_sae_free(yapo_sae_trainer * trainer);
-/* One Adam step on rows [N, D]; N % micro_batch == 0. Decoder rows are renormalized to unit length after the step. */
+/* One Adam step on rows [N, D]. Decoder rows are renormalized to unit length after the step. */
 YAPO_API yapo_status yapo_sae_train_step(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, float learning_rate, float sparsity, yapo_sae_step * out, yapo_error ** err);
 /* Forward only; fired [F] (may be NULL) receives how many rows each latent was active in. */
 YAPO_API yapo_status yapo_sae_evaluate(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, yapo_sae_step * out, int64_t * fired, yapo_error ** err);
@@ -119,7 +118,7 @@ YAPO_API yapo_status yapo_sae_resample(yapo_sae_trainer * trainer, const int32_t
 /* Per-row squared reconstruction error [N]. */
 YAPO_API yapo_status yapo_sae_row_errors(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, float * errors, yapo_error ** err);
 /* Loss and gradient without a step. Each output may be NULL: enc, dec [F, D] (dec without its component along the row), enc_bias, log_threshold
- * [F] (straight-through, with respect to log theta), dec_bias [D]. n_rows % micro_batch == 0. */
+ * [F] (straight-through, with respect to log theta), dec_bias [D]. */
 YAPO_API yapo_status yapo_sae_gradient(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, float sparsity, yapo_sae_step * out,
                                        float * enc, float * enc_bias, float * log_threshold, float * dec, float * dec_bias, yapo_error ** err);
 /* Copies the weights out: enc [F, D], enc_bias [F], threshold [F], dec [F, D], dec_bias [D], in yapo.h's convention (decoder bias not subtracted first: folded). */

@@ -9,7 +9,6 @@ internal struct yapo_sae_options
     public long d_model;
     public long f;
     public int n_workers;
-    public int micro_batch;
     public float beta1;
     public float beta2;
     public float epsilon;

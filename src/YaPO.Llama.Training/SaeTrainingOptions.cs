@@ -29,7 +29,7 @@ public sealed record SaeTrainingOptions
     /// <summary>Rows to train on; the text is repeated as needed.</summary>
     public long Rows { get; init; } = 2_000_000;
 
-    /// <summary>Rows per step; a multiple of 64.</summary>
+    /// <summary>Rows per step; at least 64.</summary>
     public int BatchSize { get; init; } = 2048;
 
     /// <summary>Peak learning rate of Adam.</summary>
@@ -98,11 +98,11 @@ public sealed record SaeTrainingOptions
 
     internal void Validate()
     {
-        if (Latents < 1 || BatchSize < 64 || BatchSize % 64 != 0 || Rows < BatchSize || EvaluationRows < 64 || BlockRows < BatchSize || MaxTokens < 2 || ResampleEvery < 0)
+        if (Latents < 1 || BatchSize < 64 || Rows < BatchSize || EvaluationRows < 64 || BlockRows < BatchSize || MaxTokens < 2 || ResampleEvery < 0)
         {
             throw new YapoException(
                 YapoErrorKind.InvalidArgument,
-                $"latents {Latents}, rows {Rows}, batch size {BatchSize}, block rows {BlockRows}, evaluation rows {EvaluationRows}, maximum tokens {MaxTokens}: the batch must be a multiple of 64, rows and blocks at least one batch, evaluation at least 64 rows");
+                $"latents {Latents}, rows {Rows}, batch size {BatchSize}, block rows {BlockRows}, evaluation rows {EvaluationRows}, maximum tokens {MaxTokens}: the batch and the evaluation must be at least 64 rows, rows and blocks at least one batch");
         }
 
         if (!(TargetL0 > 0) || TargetL0 > Latents || !(InitialL0Factor >= 1) || !(Bandwidth > 0) || !(WarmupShare is >= 0 and <= 1) || !(SparsityWarmupShare is >= 0 and <= 1))

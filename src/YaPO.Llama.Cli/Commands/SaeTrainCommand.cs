@@ -28,7 +28,7 @@ internal static class SaeTrainCommand
         var latents = Number("--latents", "Latents F.", defaults.Latents, 1, 1 << 26, "F");
         var l0 = Number("--target-l0", "Mean number of active latents per token that the sparsity penalty is steered to.", defaults.TargetL0, 0, 1e6, "X");
         var rows = Number("--rows", "Token positions to train on; the text is repeated as needed.", defaults.Rows, 64, long.MaxValue, "N");
-        var batch = Number("--batch-size", "Rows per step, a multiple of 64.", defaults.BatchSize, 64, 1 << 20, "N");
+        var batch = Number("--batch-size", "Rows per step.", defaults.BatchSize, 64, 1 << 20, "N");
         var rate = Number("--learning-rate", "Peak learning rate of Adam, on rows of unit variance.", defaults.LearningRate, 0, 1e3, "X");
         var bandwidth = Number("--bandwidth", "Width of the threshold's straight-through kernel, in standard deviations of the rows.", defaults.Bandwidth, 0, 1e3, "X");
         var resample = Number("--resample-every", "Steps between resamplings of dead latents. 0: never.", defaults.ResampleEvery, 0, int.MaxValue, "N");

@@ -25,9 +25,6 @@ public sealed record SaeEngineOptions
     /// <summary>Threads; never changes the result.</summary>
     public int Workers { get; init; } = 1;
 
-    /// <summary>Rows encoded at once by one thread.</summary>
-    public int MicroBatch { get; init; } = 64;
-
     /// <summary>Decay of Adam's first moment.</summary>
     public double Beta1 { get; init; } = 0.9;
 
@@ -71,7 +68,6 @@ public sealed class SaeEngine : IDisposable
         native.d_model = _d;
         native.f = _f;
         native.n_workers = options.Workers;
-        native.micro_batch = options.MicroBatch;
         native.beta1 = (float)options.Beta1;
         native.beta2 = (float)options.Beta2;
         native.bandwidth = (float)options.Bandwidth;
@@ -81,7 +77,7 @@ public sealed class SaeEngine : IDisposable
         NativeMethods.yapo_sae_create(native, mean, (float)options.InitialThreshold, out _handle, out var error).Check(error);
     }
 
-    /// <summary>One Adam step on rows [N, D]; N must be a multiple of the micro-batch.</summary>
+    /// <summary>One Adam step on rows [N, D].</summary>
     public SaeStep TrainStep(ReadOnlySpan<float> rows, double learningRate, double sparsity)
     {
         var step = NewStep();

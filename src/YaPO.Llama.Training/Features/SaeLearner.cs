@@ -16,7 +16,6 @@ internal sealed class SaeLearner : IDisposable
     private const double ThresholdRate = 5; // log θ must follow the target within a few hundred steps
     private const double Smoothing = 0.1;
     private const double ResampleUntil = 0.7;
-    private const int MicroBatch = 64;
     private readonly SaeTrainingOptions _options;
     private readonly SaeEngine _engine;
     private readonly CosineSchedule _schedule;
@@ -43,7 +42,6 @@ internal sealed class SaeLearner : IDisposable
             ModelWidth = modelWidth,
             Latents = options.Latents,
             Workers = workers,
-            MicroBatch = MicroBatch,
             Bandwidth = options.Bandwidth,
             ThresholdRate = ThresholdRate,
             Seed = options.Seed,

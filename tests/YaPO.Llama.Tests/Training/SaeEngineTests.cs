@@ -10,7 +10,7 @@ public sealed class SaeEngineTests(ITestOutputHelper output)
     private const int D = 24;
     private const int F = 40;
 
-    private static readonly SaeEngineOptions Small = new() { ModelWidth = D, Latents = F, MicroBatch = 8, Bandwidth = 0.6, InitialThreshold = 0.5, Seed = 11, GradientClip = 0 };
+    private static readonly SaeEngineOptions Small = new() { ModelWidth = D, Latents = F, Bandwidth = 0.6, InitialThreshold = 0.5, Seed = 11, GradientClip = 0 };
 
     [Fact]
     public void Gradient_AwayFromThresholds_AgreesWithFiniteDifferences()
@@ -157,7 +157,7 @@ public sealed class SaeEngineTests(ITestOutputHelper output)
     {
         var (engine, rows, _) = Make(Small, 16);
         using var owned = engine;
-        ((Action)(() => engine.TrainStep(rows.AsSpan(0, 12 * D), 1e-3, 0))).Should().Throw<YapoException>().WithMessage("*micro-batch*");
+        ((Action)(() => engine.TrainStep([], 1e-3, 0))).Should().Throw<YapoException>().WithMessage("*rows*");
         ((Action)(() => engine.TrainStep(rows.AsSpan(0, D + 1), 1e-3, 0))).Should().Throw<ArgumentException>();
         var bad = rows.ToArray();
         bad[3] = float.NaN;

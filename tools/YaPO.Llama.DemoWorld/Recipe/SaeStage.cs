@@ -51,7 +51,7 @@ public static class SaeStage
         using var engine = new SaeEngine(
             new SaeEngineOptions
             {
-                ModelWidth = d, Latents = profile.SaeWidth, Workers = place.Workers, Seed = place.Seed, Bandwidth = 0.2, InitialThreshold = 1.0, MicroBatch = 64,
+                ModelWidth = d, Latents = profile.SaeWidth, Workers = place.Workers, Seed = place.Seed, Bandwidth = 0.2, InitialThreshold = 1.0,
             },
             [.. mean.Select(x => x / scale)]);
         Train(place, engine, rows, d, cancellation);

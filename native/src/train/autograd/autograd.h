@@ -60,8 +60,8 @@ public:
     bool wants(const ggml_tensor * x) const { return x && wanted_.count(x) != 0; }
     // dL/dx += g. g has the shape of x, or one that x broadcasts to (it is summed down to x).
     void accumulate(ggml_tensor * x, ggml_tensor * g);
-    // t with its first two dimensions swapped, contiguous. Uses the given copy of a weight, the other side of an earlier
-    // transposition, or emits one; each t is transposed at most once.
+    // t with its first two dimensions swapped, contiguous (sparse codes: ordered by latent). Uses the given copy of a weight, the
+    // other side of an earlier transposition, or emits one; each t is transposed at most once.
     ggml_tensor * transposed(ggml_tensor * t);
     // g summed over the dimensions in which `like` is broadcast.
     ggml_tensor * sum_to(ggml_tensor * g, const ggml_tensor * like);

@@ -48,5 +48,11 @@ extern const kernel_entry geglu_kernel, geglu_back_kernel;
 extern const kernel_entry attention_softmax_kernel, attention_softmax_back_kernel;
 extern const kernel_entry rope_split_kernel, rope_merge_kernel;
 extern const kernel_entry cross_entropy_kernel, cross_entropy_back_kernel;
+extern const kernel_entry encode_kernel, encode_scalars_kernel, codes_by_latent_kernel;
+extern const kernel_entry decode_kernel, codes_sample_kernel, codes_outer_kernel;
+extern const kernel_entry count_kernel, count_back_kernel;
+
+// [D, F]: sum over the active entries of a latent of value * row, rows [D, N]; by_latent orders the same entries.
+ggml_tensor * codes_outer(ggml_context * ctx, ggml_tensor * codes, ggml_tensor * by_latent, ggml_tensor * rows);
 
 } // namespace yapo::autograd

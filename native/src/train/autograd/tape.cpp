@@ -2,6 +2,7 @@
 #include "train/autograd/autograd.h"
 
 #include "train/autograd/kernels.h"
+#include "train/autograd/sparse.h"
 
 #include <algorithm>
 #include <string>
@@ -91,6 +92,9 @@ void tape::accumulate(ggml_tensor * x, ggml_tensor * g) {
     }
     g = sum_to(g, x);
     ggml_tensor *& slot = gradients_[x];
+    if (slot && is_codes(x)) {
+        fail(YAPO_ERR_UNSUPPORTED, "autograd: codes '%s' are decoded twice; their gradients cannot be added", x->name);
+    }
     slot = slot ? ggml_add(ctx_, slot, g) : g;
 }
 
@@ -117,6 +121,8 @@ ggml_tensor * tape::transposed(ggml_tensor * t) {
     if (!slot) {
         if (is_transpose(t)) {
             slot = contiguous(t->src[0]);
+        } else if (is_codes(t)) {
+            slot = codes_by_latent(ctx_, t);
         } else if (options_.cpu_kernels && t->type == GGML_TYPE_F32 && t->nb[0] == sizeof(float)) {
             slot = transpose(ctx_, t);
         } else {

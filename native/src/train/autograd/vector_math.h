@@ -1,4 +1,5 @@
-// exp and tanh as straight-line code, so that loops over them vectorize (libm's do not, and differ between machines).
+// exp and tanh as straight-line code, so that loops over them vectorize (libm's do not, and differ between machines), and
+// sums of products in a fixed order.
 #pragma once
 
 #include <cmath>
@@ -63,6 +64,35 @@ inline double lane_sum(int64_t n, F && term) {
         sum += acc[k];
     }
     return sum;
+}
+
+// a . b in 32 lanes.
+inline float dot(const float * a, const float * b, int64_t n) {
+    constexpr int wide = 32;
+    float acc[wide] = {};
+    int64_t i = 0;
+    for (; i + wide <= n; i += wide) {
+        for (int k = 0; k < wide; ++k) {
+            acc[k] += a[i + k] * b[i + k];
+        }
+    }
+    float sum = 0.0f;
+    for (; i < n; ++i) {
+        sum += a[i] * b[i];
+    }
+    for (int half = wide / 2; half > 0; half /= 2) {
+        for (int k = 0; k < half; ++k) {
+            acc[k] += acc[k + half];
+        }
+    }
+    return sum + acc[0];
+}
+
+// y += a x
+inline void axpy(float * y, float a, const float * x, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) {
+        y[i] += a * x[i];
+    }
 }
 
 } // namespace yapo::autograd

@@ -1,14 +1,17 @@
 // yapo_sae_* of yapo_train.h.
 #include "sae.h"
-#include "vector_math.h"
+#include "train/autograd/sparse.h"
+#include "train/autograd/vector_math.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <tuple>
 
 using namespace yapo;
 using namespace yapo::sae;
+using yapo::autograd::dot;
 
 namespace {
 
@@ -51,9 +54,11 @@ void require_rows(const float * rows, int64_t n) {
     }
 }
 
-void require_whole_batches(const trainer & t, int64_t n) {
-    if (n % t.micro_batch != 0) {
-        fail(YAPO_ERR_INVALID_ARGUMENT, "%lld rows are not a multiple of the micro-batch %d", ll(n), t.micro_batch);
+// Rows of one graph.
+void require_batch(const float * rows, int64_t n) {
+    require_rows(rows, n);
+    if (n > (1 << 20)) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "%lld rows in one step; expected at most %d", ll(n), 1 << 20);
     }
 }
 
@@ -77,7 +82,6 @@ void yapo_sae_default_options(yapo_sae_options * options) {
     *options = {};
     options->struct_size   = sizeof *options;
     options->n_workers     = 1;
-    options->micro_batch   = 64;
     options->beta1         = 0.9f;
     options->beta2         = 0.999f;
     options->epsilon       = 1e-8f;
@@ -97,8 +101,8 @@ yapo_status yapo_sae_create(const yapo_sae_options * options, const float * mean
         if (o.d_model < 1 || o.f < 1 || o.f > INT32_MAX || o.d_model > (int64_t{1} << 40) / o.f) {
             fail(YAPO_ERR_INVALID_ARGUMENT, "an SAE of %lld latents of width %lld cannot be made", ll(o.f), ll(o.d_model));
         }
-        if (o.n_workers < 1 || o.n_workers > 1024 || o.micro_batch < 1 || o.micro_batch > (1 << 20)) {
-            fail(YAPO_ERR_INVALID_ARGUMENT, "n_workers %d must be 1 to 1024 and micro_batch %d at least 1", o.n_workers, o.micro_batch);
+        if (o.n_workers < 1 || o.n_workers > 1024) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "n_workers is %d, expected 1 to 1024", o.n_workers);
         }
         if (!(o.beta1 >= 0 && o.beta1 < 1) || !(o.beta2 >= 0 && o.beta2 < 1) || !(o.epsilon > 0) || !(o.bandwidth > 0) || !(o.gradient_clip >= 0) || !(o.threshold_rate >= 0)) {
             fail(YAPO_ERR_INVALID_ARGUMENT, "beta1 %g and beta2 %g must be in [0, 1), epsilon %g and bandwidth %g above 0, gradient_clip %g and threshold_rate %g at least 0", o.beta1, o.beta2,
@@ -112,7 +116,6 @@ yapo_status yapo_sae_create(const yapo_sae_options * options, const float * mean
         t.d = o.d_model;
         t.f = o.f;
         t.n_workers = o.n_workers;
-        t.micro_batch = o.micro_batch;
         t.beta1 = o.beta1;
         t.beta2 = o.beta2;
         t.epsilon = o.epsilon;
@@ -121,7 +124,7 @@ yapo_status yapo_sae_create(const yapo_sae_options * options, const float * mean
         t.threshold_rate = o.threshold_rate;
         t.initial_theta = initial_threshold;
         t.mean.assign(mean, mean + t.d);
-        for (auto * p : {&t.value, &t.gradient, &t.moment1, &t.moment2}) {
+        for (auto * p : {&t.value, &t.moment1, &t.moment2}) {
             p->resize(t.f, t.d);
         }
         splitmix random{o.seed};
@@ -142,16 +145,14 @@ void yapo_sae_free(yapo_sae_trainer * trainer) { delete trainer; }
 yapo_status yapo_sae_train_step(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, float learning_rate, float sparsity, yapo_sae_step * out, yapo_error ** err) {
     return guard(err, [&] {
         auto & t = require(trainer, "trainer").t;
-        require_rows(rows, n_rows);
-        require_whole_batches(t, n_rows);
+        require_batch(rows, n_rows);
         if (!(learning_rate >= 0) || !std::isfinite(learning_rate) || !(sparsity >= 0) || !std::isfinite(sparsity)) {
             fail(YAPO_ERR_INVALID_ARGUMENT, "learning rate %g and sparsity %g must be finite and at least 0", learning_rate, sparsity);
         }
-        codes c;
-        t.forward(rows, n_rows, true, c);
-        t.backward(c, n_rows, sparsity);
-        t.update(learning_rate);
-        write_step(out, t.report(c, n_rows, sparsity));
+        loss_graph & graph = t.graph(n_rows, true);
+        const totals sum = graph.run(t, rows, sparsity);
+        t.update(graph.gradient(), learning_rate);
+        write_step(out, sum.report(sparsity));
     });
 }
 
@@ -159,17 +160,17 @@ yapo_status yapo_sae_gradient(yapo_sae_trainer * trainer, const float * rows, in
                               float * dec, float * dec_bias, yapo_error ** err) {
     return guard(err, [&] {
         auto & t = require(trainer, "trainer").t;
-        require_rows(rows, n_rows);
-        require_whole_batches(t, n_rows);
-        codes c;
-        t.forward(rows, n_rows, true, c);
-        t.backward(c, n_rows, sparsity);
-        write_step(out, t.report(c, n_rows, sparsity));
-        const std::pair<float *, const std::vector<float> *> groups[] = {{enc, &t.gradient.enc}, {enc_bias, &t.gradient.enc_bias}, {log_threshold, &t.gradient.log_theta},
-                                                                         {dec, &t.gradient.dec}, {dec_bias, &t.gradient.dec_bias}};
-        for (const auto & [target, source] : groups) {
+        require_batch(rows, n_rows);
+        loss_graph & graph = t.graph(n_rows, true);
+        const totals sum = graph.run(t, rows, sparsity);
+        const gradients g = graph.gradient();
+        t.project(g);
+        write_step(out, sum.report(sparsity));
+        const std::tuple<float *, const float *, int64_t> groups[] = {
+            {enc, g.enc, t.f * t.d}, {enc_bias, g.enc_bias, t.f}, {log_threshold, g.log_theta, t.f}, {dec, g.dec, t.f * t.d}, {dec_bias, g.dec_bias, t.d}};
+        for (const auto & [target, source, size] : groups) {
             if (target) {
-                std::copy(source->begin(), source->end(), target);
+                std::copy_n(source, size, target);
             }
         }
     });
@@ -177,19 +178,17 @@ yapo_status yapo_sae_gradient(yapo_sae_trainer * trainer, const float * rows, in
 
 yapo_status yapo_sae_evaluate(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, yapo_sae_step * out, int64_t * fired, yapo_error ** err) {
     return guard(err, [&] {
-        const auto & t = require(trainer, "trainer").t;
+        auto & t = require(trainer, "trainer").t;
         require_rows(rows, n_rows);
-        codes c;
-        t.forward(rows, n_rows, false, c);
-        write_step(out, t.report(c, n_rows, 0.0f));
         if (fired) {
             std::fill(fired, fired + t.f, 0);
-            for (const auto & list : c.blocks) {
-                for (const auto & entry : list) {
-                    ++fired[entry.latent];
-                }
-            }
         }
+        const totals sum = t.forward(rows, n_rows, [&](int64_t, const loss_graph & graph) {
+            if (fired) {
+                autograd::each_active(graph.codes(), [&](int64_t, int64_t latent, float) { ++fired[latent]; });
+            }
+        });
+        write_step(out, sum.report(0.0f));
     });
 }
 
@@ -206,11 +205,14 @@ yapo_status yapo_sae_resample(yapo_sae_trainer * trainer, const int32_t * latent
                 fail(YAPO_ERR_INVALID_ARGUMENT, "latent %d is out of range: the SAE has %lld", latents[k], ll(t.f));
             }
         }
-        codes c;
-        t.forward(rows, n, false, c);
+        std::vector<float> error(n * t.d), centred(n * t.d); // of the SAE before any of them changes
+        t.forward(rows, n, [&](int64_t first, const loss_graph & graph) {
+            std::copy_n(graph.error(), graph.n_rows() * t.d, error.begin() + first * t.d);
+            std::copy_n(graph.centred(), graph.n_rows() * t.d, centred.begin() + first * t.d);
+        });
         for (int64_t k = 0; k < n; ++k) {
             const int64_t j   = latents[k];
-            const float * e   = c.error.data() + k * t.d;
+            const float * e   = error.data() + k * t.d;
             float *       dec = t.value.dec.data() + j * t.d;
             float *       enc = t.value.enc.data() + j * t.d;
             for (int64_t i = 0; i < t.d; ++i) {
@@ -218,7 +220,7 @@ yapo_status yapo_sae_resample(yapo_sae_trainer * trainer, const int32_t * latent
             }
             unit(dec, t.d);
             std::copy(dec, dec + t.d, enc);
-            const float projection = dot(enc, c.centred.data() + k * t.d, t.d);
+            const float projection = dot(enc, centred.data() + k * t.d, t.d);
             t.value.enc_bias[j]  = 0.0f;
             t.value.log_theta[j] = std::log(std::max(t.initial_theta, 0.5f * projection));
             for (auto * m : {&t.moment1, &t.moment2}) {
@@ -233,12 +235,10 @@ yapo_status yapo_sae_resample(yapo_sae_trainer * trainer, const int32_t * latent
 
 yapo_status yapo_sae_row_errors(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, float * errors, yapo_error ** err) {
     return guard(err, [&] {
-        const auto & t = require(trainer, "trainer").t;
+        auto & t = require(trainer, "trainer").t;
         require_rows(rows, n_rows);
         require(errors, "errors");
-        codes c;
-        t.forward(rows, n_rows, false, c);
-        std::copy(c.row_error.begin(), c.row_error.end(), errors);
+        t.forward(rows, n_rows, [&](int64_t first, const loss_graph & graph) { std::copy_n(graph.row_error(), graph.n_rows(), errors + first); });
     });
 }
 

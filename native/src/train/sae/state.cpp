@@ -30,16 +30,13 @@ struct header {
     int64_t  d, f, steps;
 };
 
-template <typename T, typename F>
-void each_group(T & t, F && visit) {
-    visit(t.mean);
-    for (auto * p : {&t.value, &t.moment1, &t.moment2}) {
-        visit(p->enc);
-        visit(p->enc_bias);
-        visit(p->log_theta);
-        visit(p->dec);
-        visit(p->dec_bias);
-    }
+template <typename P, typename F>
+void each_array(P & p, F && visit) {
+    visit(p.enc);
+    visit(p.enc_bias);
+    visit(p.log_theta);
+    visit(p.dec);
+    visit(p.dec_bias);
 }
 
 } // namespace
@@ -54,7 +51,11 @@ void save_state(const trainer & t, const std::string & path) {
     h.steps = t.steps;
     train::write_atomically(path, [&](FILE * file) {
         bool ok = fwrite(&h, sizeof h, 1, file) == 1;
-        each_group(t, [&](const std::vector<float> & group) { ok = ok && fwrite(group.data(), sizeof(float), group.size(), file) == group.size(); });
+        const auto write = [&](const std::vector<float> & a) { ok = ok && fwrite(a.data(), sizeof(float), a.size(), file) == a.size(); };
+        write(t.mean);
+        for (const auto * p : {&t.value, &t.moment1, &t.moment2}) {
+            each_array(*p, write);
+        }
         return ok;
     });
 }
@@ -80,16 +81,23 @@ void load_state(trainer & t, const std::string & path) {
     if (size != expected) {
         fail(YAPO_ERR_FORMAT, "%s holds %lld bytes; %lld were expected", path.c_str(), static_cast<long long>(size), static_cast<long long>(expected));
     }
-    trainer loaded = t; // t is untouched when reading fails
-    loaded.steps = h.steps;
-    loaded.initial_theta = h.initial_theta;
-    each_group(loaded, [&](std::vector<float> & group) {
-        in.read(reinterpret_cast<char *>(group.data()), static_cast<std::streamsize>(group.size() * sizeof(float)));
-    });
+    std::vector<float> mean(t.d); // t is untouched when reading fails
+    parameters loaded[3];
+    const auto read = [&](std::vector<float> & a) { in.read(reinterpret_cast<char *>(a.data()), static_cast<std::streamsize>(a.size() * sizeof(float))); };
+    read(mean);
+    for (parameters & p : loaded) {
+        p.resize(t.f, t.d);
+        each_array(p, read);
+    }
     if (!in) {
         fail(YAPO_ERR_IO, "cannot read all of %s", path.c_str());
     }
-    t = std::move(loaded);
+    t.steps = h.steps;
+    t.initial_theta = h.initial_theta;
+    t.mean = std::move(mean);
+    t.value = std::move(loaded[0]);
+    t.moment1 = std::move(loaded[1]);
+    t.moment2 = std::move(loaded[2]);
 }
 
 } // namespace yapo::sae

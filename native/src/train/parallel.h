@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-namespace yapo::sae {
+namespace yapo::train {
 
 // body(worker, i) for i in [0, n); rethrows the first exception after all threads have ended.
 template <typename F>
@@ -43,4 +43,4 @@ void parallel(int32_t n_workers, int64_t n, F && body) {
     }
 }
 
-} // namespace yapo::sae
+} // namespace yapo::train

@@ -1,0 +1,183 @@
+// encode: the dense product slice by slice, and the lists of what it leaves; its gradients by latent.
+#include "train/autograd/gemm.h"
+#include "train/autograd/sparse.h"
+#include "train/autograd/vector_math.h"
+#include "train/parallel.h"
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+namespace yapo::autograd {
+
+namespace {
+
+constexpr int64_t row_tile = 256; // a tile of the product, [row_tile, code_slice], stays in the second-level cache
+constexpr int64_t scan     = 32;  // latents looked at together: most groups hold no candidate
+
+const float * floats(const ggml_tensor * t) { return static_cast<const float *>(t->data); }
+
+// Products enc . x of one slice of latents, tile by tile: body(first row, rows, [rows, latents] of the slice)
+template <typename F>
+void each_tile(const ggml_tensor * x, const ggml_tensor * enc, int64_t first, int64_t latents, std::vector<float> & pre, F && body) {
+    const int64_t D = x->ne[0], N = x->ne[1];
+    pre.resize(row_tile * code_slice);
+    for (int64_t r = 0; r < N; r += row_tile) {
+        const int64_t rows = std::min(row_tile, N - r);
+        gemm(rows, latents, D, {floats(x) + r * D, D, 1}, {floats(enc) + first * D, D, 1}, pre.data(), latents);
+        body(r, rows, pre.data());
+    }
+}
+
+void cut_short(const code_lists & lists, int64_t s) {
+    if (lists.needed(s) > lists.params().capacity) {
+        std::fill_n(lists.start(s), lists.n_rows() + 1, 0);
+    }
+}
+
+void compute_jump(ggml_tensor * y) {
+    const code_lists lists(y);
+    const code_params & p = lists.params();
+    const float half = 0.5f * p.bandwidth;
+    train::parallel(p.n_workers, lists.n_slices(), [&](int32_t, int64_t s) {
+        std::vector<float> pre;
+        const int64_t first = lists.first_latent(s), n = lists.latents(s);
+        const float * bias = floats(y->src[2]) + first, * theta = floats(y->src[3]) + first;
+        float low[code_slice];
+        for (int64_t j = 0; j < n; ++j) {
+            low[j] = theta[j] - half - bias[j]; // candidates: product > low
+        }
+        int32_t * start = lists.start(s);
+        code *    entry = lists.entries(s);
+        int32_t   found = 0;
+        each_tile(y->src[0], y->src[1], first, n, pre, [&](int64_t r0, int64_t rows, const float * products) {
+            for (int64_t r = 0; r < rows; ++r) {
+                const float * q = products + r * n;
+                start[r0 + r] = found;
+                for (int64_t j0 = 0; j0 < n; j0 += scan) {
+                    const int64_t j1 = std::min(j0 + scan, n);
+                    int any = 0;
+                    for (int64_t j = j0; j < j1; ++j) {
+                        any |= q[j] > low[j];
+                    }
+                    if (!any) {
+                        continue;
+                    }
+                    for (int64_t j = j0; j < j1; ++j) {
+                        const float value  = q[j] + bias[j];
+                        const bool  active = value > theta[j];
+                        const bool  window = std::fabs(value - theta[j]) < half;
+                        if (active || window) {
+                            if (found < p.capacity) {
+                                entry[found] = {code::make(j, active, window), value};
+                            }
+                            ++found;
+                        }
+                    }
+                }
+            }
+        });
+        start[lists.n_rows()] = found;
+        lists.needed(s) = found;
+        cut_short(lists, s);
+    });
+}
+
+void compute_encode(ggml_tensor * y, int, int, void *) { compute_jump(y); }
+
+void compute_by_latent(ggml_tensor * y, int, int, void *) {
+    const code_lists lists(y->src[0]);
+    const code_order order(y);
+    train::parallel(lists.params().n_workers, lists.n_slices(), [&](int32_t, int64_t s) {
+        int32_t * start = order.start(s);
+        std::fill_n(start, code_slice + 1, 0);
+        const code *  entry = lists.entries(s);
+        const int32_t n     = lists.start(s)[lists.n_rows()];
+        for (int32_t i = 0; i < n; ++i) {
+            ++start[entry[i].latent() + 1];
+        }
+        std::partial_sum(start, start + code_slice + 1, start);
+        int32_t next[code_slice];
+        std::copy_n(start, code_slice, next);
+        code_place * places = order.places(s);
+        for (int64_t row = 0; row < lists.n_rows(); ++row) {
+            for (int32_t i = lists.start(s)[row]; i < lists.start(s)[row + 1]; ++i) {
+                places[next[entry[i].latent()]++] = {i, static_cast<int32_t>(row)};
+            }
+        }
+    });
+}
+
+// [F, 2]: d bias, then d theta (0 without thresholds), from the lists of dL/dz.
+void compute_encode_scalars(ggml_tensor * y, int, int, void *) {
+    const code_lists lists(y->src[0]);
+    const code_order order(y->src[1]);
+    const code_params & p = lists.params();
+    const float * theta = y->src[2] ? floats(y->src[2]) : nullptr;
+    float * d_bias = static_cast<float *>(y->data), * d_theta = d_bias + p.n_latents;
+    train::parallel(p.n_workers, lists.n_slices(), [&](int32_t, int64_t s) {
+        const code *       entry  = lists.entries(s);
+        const code_place * places = order.places(s);
+        for (int64_t j = 0; j < lists.latents(s); ++j) {
+            double active = 0, window = 0;
+            for (int32_t i = order.start(s)[j]; i < order.start(s)[j + 1]; ++i) {
+                const code & c = entry[places[i].entry];
+                active += c.active() ? c.value : 0.0f;
+                window += c.window() ? c.value : 0.0f;
+            }
+            const int64_t latent = lists.first_latent(s) + j;
+            d_bias[latent]  = static_cast<float>(active);
+            d_theta[latent] = theta ? static_cast<float>(-theta[latent] / p.bandwidth * window) : 0.0f;
+        }
+    });
+}
+
+} // namespace
+
+const kernel_entry codes_by_latent_kernel = {"codes_by_latent", compute_by_latent, nullptr};
+const kernel_entry encode_scalars_kernel  = {"encode_scalars", compute_encode_scalars, nullptr};
+
+const kernel_entry encode_kernel = {"encode", compute_encode, [](tape & t, ggml_tensor * y, ggml_tensor * dy) {
+    ggml_tensor * x = y->src[0], * enc = y->src[1], * bias = y->src[2], * theta = y->src[3];
+    if (theta && kernel_params<code_params>(y).bandwidth <= 0.0f) {
+        fail(YAPO_ERR_INTERNAL, "autograd: codes without a bandwidth have no gradient");
+    }
+    if (t.wants(x)) {
+        t.accumulate(x, decode(t.ctx(), dy, enc));
+    }
+    if (t.wants(enc)) {
+        t.accumulate(enc, codes_outer(t.ctx(), dy, t.transposed(y), x));
+    }
+    if (t.wants(bias) || t.wants(theta)) {
+        const int64_t ne[4] = {bias->ne[0], 2, 1, 1};
+        ggml_tensor * both = theta ? kernel_node(t.ctx(), encode_scalars_kernel.compute, ne, {dy, t.transposed(y), theta}, no_params{})
+                                   : kernel_node(t.ctx(), encode_scalars_kernel.compute, ne, {dy, t.transposed(y)}, no_params{});
+        t.accumulate(bias, ggml_view_1d(t.ctx(), both, bias->ne[0], 0));
+        if (theta) {
+            t.accumulate(theta, ggml_view_1d(t.ctx(), both, bias->ne[0], both->nb[1]));
+        }
+    }
+}};
+
+ggml_tensor * encode(ggml_context * ctx, ggml_tensor * x, ggml_tensor * enc, ggml_tensor * bias, ggml_tensor * theta, const code_options & o) {
+    const int64_t N = x->ne[1], F = enc->ne[1];
+    const int64_t ne[4] = {code_lists::words(N, o.capacity), (F + code_slice - 1) / code_slice, 1, 1};
+    const code_params p{static_cast<int32_t>(N), static_cast<int32_t>(F), o.n_workers, o.capacity, o.bandwidth, o.k};
+    return theta ? kernel_node(ctx, encode_kernel.compute, ne, {x, enc, bias, theta}, p) : kernel_node(ctx, encode_kernel.compute, ne, {x, enc, bias}, p);
+}
+
+ggml_tensor * codes_by_latent(ggml_context * ctx, ggml_tensor * codes) {
+    const int64_t ne[4] = {code_order::words(kernel_params<code_params>(codes).capacity), codes->ne[1], 1, 1};
+    return kernel_node(ctx, codes_by_latent_kernel.compute, ne, {codes}, no_params{});
+}
+
+int64_t codes_needed(const ggml_tensor * codes) {
+    const code_lists lists(codes);
+    int64_t most = 0;
+    for (int64_t s = 0; s < lists.n_slices(); ++s) {
+        most = std::max<int64_t>(most, lists.needed(s));
+    }
+    return most;
+}
+
+} // namespace yapo::autograd
