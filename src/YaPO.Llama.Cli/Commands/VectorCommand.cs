@@ -12,8 +12,10 @@ internal static class VectorCommand
         command.Subcommands.Add(VectorInfoCommand.Build(console));
         command.Subcommands.Add(VectorNewCommand.Build(console));
         command.Subcommands.Add(VectorImportCommand.Build(console));
+        command.Subcommands.Add(VectorExportCommand.Build(console));
         command.Subcommands.Add(VectorVerifyCommand.Build(console));
         command.Subcommands.Add(VectorCombineCommand.Build(console));
+        command.Subcommands.Add(VectorPruneCommand.Build(console));
         command.Subcommands.Add(VectorDiffCommand.Build(console));
         return command;
     }

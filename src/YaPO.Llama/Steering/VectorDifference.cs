@@ -1,5 +1,3 @@
-using System.Globalization;
-
 namespace YaPO.Llama.Steering;
 
 /// <summary>A field that two files fill differently.</summary>
@@ -98,7 +96,7 @@ public sealed record VectorDifference(
     {
         ArgumentNullException.ThrowIfNull(a);
         ArgumentNullException.ThrowIfNull(b);
-        return Differing(FileFields(a), FileFields(b));
+        return Differing(SteeringFields.Of(a), SteeringFields.Of(b));
     }
 
     /// <summary>The fields of the two vectors that differ, arrays apart.</summary>
@@ -106,34 +104,13 @@ public sealed record VectorDifference(
     {
         ArgumentNullException.ThrowIfNull(a);
         ArgumentNullException.ThrowIfNull(b);
-        return Differing(VectorFields(a), VectorFields(b));
+        return Differing(SteeringFields.Of(a), SteeringFields.Of(b));
     }
 
-    private static IReadOnlyList<FieldDifference> Differing(IEnumerable<(string Name, string Text)> a, IEnumerable<(string Name, string Text)> b) =>
-        [.. a.Zip(b, (x, y) => new FieldDifference(x.Name, x.Text, y.Text)).Where(f => f.A != f.B)];
-
-    private static IEnumerable<(string Name, string Text)> FileFields(SteeringFile f) =>
-    [
-        ("general.name", f.Name), ("general.description", f.Description), ("general.license", f.License), ("general.author", f.Author),
-        ("yapo.base.architecture", f.Base.Architecture), ("yapo.base.name", f.Base.Name), ("yapo.base.fingerprint", f.Base.Fingerprint),
-        ("yapo.base.file_sha256", f.Base.FileSha256), ("yapo.base.quantization", f.Base.Quantization), ("yapo.base.chat_template_sha256", f.Base.ChatTemplateSha256),
-        ("yapo.d_model", Number(f.DModel)), ("yapo.n_vectors", Number(f.Vectors.Count)),
-        ("yapo.train.method", f.Train?.Method ?? ""), ("yapo.train.config", f.Train?.Config ?? ""), ("yapo.train.data_sha256", f.Train?.DataSha256 ?? ""),
-        ("yapo.train.data_license", f.Train?.DataLicense ?? ""), ("yapo.train.engine", f.Train?.Engine ?? ""), ("yapo.train.seed", f.Train?.Seed?.ToString(CultureInfo.InvariantCulture) ?? ""),
-        ("yapo.parents", string.Join(", ", f.Parents)), ("yapo.evidence", f.Evidence),
-    ];
-
-    private static IEnumerable<(string Name, string Text)> VectorFields(SteeringVector v) =>
-    [
-        ("name", v.Name), ("kind", v.Kind == VectorKind.Sparse ? "sparse" : "dense"), ("operator", v.Operator), ("positive_means", v.PositiveMeans),
-        ("positions", v.Positions.ToString()), ("strength.recommended", Number(v.RecommendedStrength)), ("strength.min", Number(v.MinStrength)), ("strength.max", Number(v.MaxStrength)),
-        ("activation", v.Sae is { } s ? SaeActivationName.Of(s.Activation) : ""), ("sae.width", Number(v.Sae?.Width)), ("sae.name", v.Sae?.Name ?? ""),
-        ("sae.source", v.Sae?.Source ?? ""), ("sae.sha256", v.Sae?.Sha256 ?? ""), ("sae.license", v.Sae?.License ?? ""), ("h_norm_mean", Number(v.HNormMean)),
-    ];
+    private static IReadOnlyList<FieldDifference> Differing(IReadOnlyList<(string Key, string Text)> a, IReadOnlyList<(string Key, string Text)> b) =>
+        [.. a.Zip(b, (x, y) => new FieldDifference(x.Key, x.Text, y.Text)).Where(f => f.A != f.B)];
 
     private static bool SameSae(SaeReference a, SaeReference b) => a.Width == b.Width && (a.Sha256 == b.Sha256 || a.Sha256.Length == 0 || b.Sha256.Length == 0);
-
-    private static string Number(double? value) => value?.ToString("G9", CultureInfo.InvariantCulture) ?? "";
 
     private static double? Cosine(float[] a, float[] b)
     {
