@@ -17,6 +17,7 @@ internal static class CommandCatalog
         yield return VectorCommand.Build(console);
         yield return SaeCommand.Build(console);
         yield return ModelCommand.Build(console);
+        yield return ServeCommand.Build(console);
         yield return DoctorCommand.Build(console);
     }
 }

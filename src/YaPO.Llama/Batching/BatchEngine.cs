@@ -30,6 +30,7 @@ public sealed class BatchEngine : IAsyncDisposable
     private IReadOnlyList<RunningAnswer> decoding = [];
     private volatile bool stopping;
     private volatile bool abandon;
+    private volatile bool cutOff;
 
     /// <summary>Creates the context, attaches the vectors and starts the engine's thread.</summary>
     /// <param name="model">Stays the caller's; only the engine's thread uses it from now on (load a vocabulary-only copy to tokenize with).</param>
@@ -101,6 +102,9 @@ public sealed class BatchEngine : IAsyncDisposable
     /// <summary>What ended the engine's thread although nobody asked it to; null while all is well.</summary>
     public Exception? Failure { get; private set; }
 
+    /// <summary>Done when the engine's thread has ended, on request or by <see cref="Failure"/>.</summary>
+    public Task Completion => exited.Task;
+
     internal int VectorCount { get; }
 
     /// <summary>Hands in a request. It waits for a slot and runs then; read its answer from what is returned.</summary>
@@ -137,7 +141,8 @@ public sealed class BatchEngine : IAsyncDisposable
     /// Takes no more requests, refuses those that wait, lets those that run finish within <paramref name="grace"/>, cancels the rest, and releases the
     /// context. May be called again, with a shorter grace.
     /// </summary>
-    public async Task StopAsync(TimeSpan grace)
+    /// <returns>Whether everything that ran could finish.</returns>
+    public async Task<bool> StopAsync(TimeSpan grace)
     {
         stopping = true;
         foreach (var answer in queue.Close())
@@ -155,6 +160,7 @@ public sealed class BatchEngine : IAsyncDisposable
         }
 
         await exited.Task.ConfigureAwait(false);
+        return !cutOff;
     }
 
     /// <summary>Cancels everything and releases the context.</summary>
@@ -229,6 +235,7 @@ public sealed class BatchEngine : IAsyncDisposable
     {
         foreach (var slot in pool.Running.Where(s => abandon || s.Answer!.IsCancelled).ToList())
         {
+            cutOff |= !slot.Answer!.IsCancelled;
             End(slot, FinishReason.Cancelled);
         }
     }

@@ -12,7 +12,8 @@ public sealed partial class LayeringTests
         ["YaPO.Llama"] = ["YaPO.Llama.Interop"],
         ["YaPO.Llama.Training"] = ["YaPO.Llama"],
         ["YaPO.Llama.Evaluation"] = ["YaPO.Llama"],
-        ["YaPO.Llama.Cli"] = ["YaPO.Llama.Training", "YaPO.Llama.Evaluation"],
+        ["YaPO.Llama.Server"] = ["YaPO.Llama"],
+        ["YaPO.Llama.Cli"] = ["YaPO.Llama.Training", "YaPO.Llama.Evaluation", "YaPO.Llama.Server"],
     };
 
     [Fact]

@@ -117,10 +117,15 @@ public sealed class BatchEngineTests : NativeTest
         await using var engine = world.Engine();
         BatchRequest Seeded(uint seed) => world.Mixed(1) with { Generation = new GenerationOptions { MaxTokens = 30, Sampler = new SamplerOptions { Seed = seed, Temperature = 1.2f, TopK = 0, TopP = 1, MinP = 0 } } };
 
-        var answers = await Task.WhenAll(new uint[] { 1, 2, 3, 1, 2, 3 }.Select(seed => ReadAnswer.Of(engine.Submit(Seeded(seed)))));
+        // One after the other and from the cache on: sampling repeats where the numbers do, and those depend by rounding on what shares the batch.
+        var texts = new List<string>();
+        foreach (var seed in new uint[] { 0, 1, 2, 3, 1, 2, 3 })
+        {
+            texts.Add((await ReadAnswer.Of(engine.Submit(Seeded(seed)))).Text);
+        }
 
-        answers.Take(3).Select(a => a.Text).Should().Equal(answers.Skip(3).Select(a => a.Text));
-        answers.Select(a => a.Text).Distinct().Should().HaveCount(3);
+        texts[1..4].Should().Equal(texts[4..]);
+        texts[1..4].Distinct().Should().HaveCount(3);
     }
 
     [Fact]

@@ -1,0 +1,93 @@
+using YaPO.Llama.Batching;
+using YaPO.Llama.Server.Requests;
+
+namespace YaPO.Llama.Server.Api;
+
+/// <summary>How answers of one endpoint look in JSON; everything else about running them is the same.</summary>
+internal interface ICompletionShape
+{
+    /// <summary>What ids begin with.</summary>
+    string IdPrefix { get; }
+
+    /// <summary>The object's name, whole.</summary>
+    string Object { get; }
+
+    /// <summary>The object's name in a stream.</summary>
+    string ChunkObject { get; }
+
+    /// <summary>A whole answer.</summary>
+    object Whole(int index, string text, IReadOnlyList<SampledToken>? logprobs, string finish);
+
+    /// <summary>A piece. <paramref name="textStart"/>: characters of the answer before it.</summary>
+    object Piece(int index, string text, int textStart, bool first, IReadOnlyList<SampledToken>? logprobs, string? finish);
+}
+
+/// <summary><c>/v1/chat/completions</c>.</summary>
+internal sealed class ChatShape(PromptEncoder encoder) : ICompletionShape
+{
+    public string IdPrefix => "chatcmpl-";
+
+    public string Object => "chat.completion";
+
+    public string ChunkObject => "chat.completion.chunk";
+
+    public object Whole(int index, string text, IReadOnlyList<SampledToken>? logprobs, string finish) =>
+        new ChatChoice(index, new AnswerMessage("assistant", text), LogProbs(logprobs), finish);
+
+    public object Piece(int index, string text, int textStart, bool first, IReadOnlyList<SampledToken>? logprobs, string? finish) =>
+        new ChatChunk(index, new Delta(first ? "assistant" : null, text.Length > 0 || first ? text : null), LogProbs(logprobs), finish);
+
+    private ChatLogProbs? LogProbs(IReadOnlyList<SampledToken>? tokens) => tokens is null ? null : new ChatLogProbs(
+        [.. tokens.Select(t => One(t.Id, t.LogProb) with { TopLogprobs = [.. t.Top.Select(o => One(o.Token, o.LogProb))] })]);
+
+    private ChatLogProb One(int id, double logprob)
+    {
+        var (text, bytes) = encoder.Piece(id);
+        return new ChatLogProb(text, logprob, bytes, null);
+    }
+}
+
+/// <summary><c>/v1/completions</c>.</summary>
+internal sealed class TextShape(PromptEncoder encoder) : ICompletionShape
+{
+    public string IdPrefix => "cmpl-";
+
+    public string Object => "text_completion";
+
+    public string ChunkObject => "text_completion";
+
+    public object Whole(int index, string text, IReadOnlyList<SampledToken>? logprobs, string finish) => new TextChoice(index, text, LogProbs(logprobs, 0), finish);
+
+    public object Piece(int index, string text, int textStart, bool first, IReadOnlyList<SampledToken>? logprobs, string? finish) =>
+        new TextChoice(index, text, LogProbs(logprobs, textStart), finish);
+
+    private TextLogProbs? LogProbs(IReadOnlyList<SampledToken>? tokens, int start)
+    {
+        if (tokens is null)
+        {
+            return null;
+        }
+
+        var offsets = new List<int>();
+        var texts = new List<string>();
+        foreach (var token in tokens)
+        {
+            offsets.Add(start);
+            texts.Add(encoder.Piece(token.Id).Text);
+            start += texts[^1].Length;
+        }
+
+        return new TextLogProbs(texts, [.. tokens.Select(t => t.LogProb)], [.. tokens.Select(Top)], offsets);
+    }
+
+    private Dictionary<string, double> Top(SampledToken token)
+    {
+        var top = new Dictionary<string, double>();
+        foreach (var (id, logprob) in token.Top)
+        {
+            top.TryAdd(encoder.Piece(id).Text, logprob);
+        }
+
+        return top;
+    }
+}

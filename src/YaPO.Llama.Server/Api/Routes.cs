@@ -1,0 +1,107 @@
+using System.Text;
+using System.Text.Json;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
+using YaPO.Llama.Batching;
+using YaPO.Llama.Server.Http;
+using YaPO.Llama.Server.Requests;
+using YaPO.Llama.Server.Vectors;
+
+namespace YaPO.Llama.Server.Api;
+
+/// <summary>Every route of the API.</summary>
+internal sealed class Routes(ServerOptions options, BatchEngine engine, PromptEncoder encoder, VectorCatalog vectors, ServerMetrics metrics, Func<bool> draining)
+{
+    private readonly CompletionEndpoint completions = new(engine, metrics);
+    private readonly ChatShape chatShape = new(encoder);
+    private readonly TextShape textShape = new(encoder);
+    private readonly long created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
+
+    public void Map(IEndpointRouteBuilder app)
+    {
+        app.MapPost("/v1/chat/completions", ChatAsync);
+        app.MapPost("/v1/completions", CompleteAsync);
+        app.MapPost("/v1/embeddings", (RequestDelegate)(_ => throw new ApiException(501, "this server has a language model, which gives no embeddings", code: "embeddings_not_supported")));
+        app.MapGet("/v1/models", http => WriteAsync(http, new { Object = "list", Data = Models() }));
+        app.MapGet("/v1/models/{id}", http =>
+        {
+            var id = (string)http.GetRouteValue("id")!;
+            vectors.Settings(id, null);
+            return WriteAsync(http, Model(id));
+        });
+        app.MapGet("/v1/steering/vectors", http => WriteAsync(http, new { Object = "list", Data = vectors.Vectors.Select(VectorDocument.Of), Default = Defaults() }));
+        app.MapGet("/v1/steering/vectors/{name}", http => WriteAsync(
+            http,
+            vectors.Vectors.FirstOrDefault(v => v.Name == (string)http.GetRouteValue("name")!) is { } vector ? VectorDocument.Of(vector) : throw new ApiException(404, "there is no such vector here", code: "vector_not_found")));
+        app.MapGet("/health", HealthAsync);
+        app.MapGet("/metrics", http =>
+        {
+            http.Response.ContentType = "text/plain; version=0.0.4; charset=utf-8";
+            return http.Response.WriteAsync(metrics.Page());
+        });
+    }
+
+    private async Task ChatAsync(HttpContext http)
+    {
+        using var body = await ReadAsync(http).ConfigureAwait(false);
+        var request = ChatRequest.Read(body.RootElement, options, vectors);
+        if (!encoder.HasChatTemplate)
+        {
+            throw new ApiException(400, "the model has no chat template; use /v1/completions", code: "no_chat_template");
+        }
+
+        var prompt = Fitting(encoder.Chat(request.Messages), "messages");
+        await completions.AnswerAsync(http, request.Generation, request.Generation.Model ?? options.ModelId, [prompt], chatShape, Access.Client(http)).ConfigureAwait(false);
+    }
+
+    private async Task CompleteAsync(HttpContext http)
+    {
+        using var body = await ReadAsync(http).ConfigureAwait(false);
+        var request = CompletionRequest.Read(body.RootElement, options, vectors);
+        var prompts = request.Prompts.Select(p => Fitting(encoder.Raw(p), "prompt")).ToList();
+        await completions.AnswerAsync(http, request.Generation, request.Generation.Model ?? options.ModelId, prompts, textShape, Access.Client(http)).ConfigureAwait(false);
+    }
+
+    private PromptTokens Fitting(PromptTokens prompt, string param) => prompt.Count < engine.RequestTokens ? prompt : throw ApiException.Bad(
+        param,
+        $"{param} has {prompt.Count} tokens; this server takes {engine.RequestTokens} for prompt and answer together",
+        "context_length_exceeded");
+
+    private Task HealthAsync(HttpContext http)
+    {
+        var status = engine.Failure is not null ? "failed" : draining() ? "stopping" : "ok";
+        http.Response.StatusCode = status == "ok" ? 200 : 503;
+        return WriteAsync(http, new { Status = status });
+    }
+
+    private IEnumerable<object> Models() => vectors.Vectors.Select(v => Model($"{options.ModelId}+{v.Name}")).Prepend(Model(options.ModelId));
+
+    private object Model(string id) => new { Id = id, Object = "model", Created = created, OwnedBy = "yapo-llama" };
+
+    private IEnumerable<object> Defaults() => vectors.Default.Select(d => new { d.Vector, d.Strength, Positions = d.Positions?.ToString() });
+
+    private static async Task<JsonDocument> ReadAsync(HttpContext http)
+    {
+        // Only this content type makes a browser ask before it sends a foreign page's request.
+        if (!http.Request.HasJsonContentType())
+        {
+            throw new ApiException(415, "send the request as 'Content-Type: application/json'", code: "unsupported_media_type");
+        }
+
+        try
+        {
+            return await JsonDocument.ParseAsync(http.Request.Body, Json.Reading, http.RequestAborted).ConfigureAwait(false);
+        }
+        catch (JsonException e)
+        {
+            throw new ApiException(400, $"the body is no JSON: {e.Message}", code: "invalid_json");
+        }
+    }
+
+    private static Task WriteAsync(HttpContext http, object value)
+    {
+        http.Response.ContentType = "application/json; charset=utf-8";
+        return http.Response.Body.WriteAsync(Json.Bytes(value), http.RequestAborted).AsTask();
+    }
+}
