@@ -37,7 +37,7 @@ typedef struct yapo_lm_step {
 } yapo_lm_step;
 
 YAPO_API void        yapo_lm_default_options(yapo_lm_options * options);
-/* gguf_path: an F32 GGUF of a supported architecture (gemma2) that holds the initial weights. */
+/* gguf_path: an F32 GGUF of a supported architecture (gemma2, gemma3, llama, qwen2, qwen3) that holds the initial weights. */
 YAPO_API yapo_status yapo_lm_create(const char * gguf_path, const yapo_lm_options * options, yapo_lm_trainer ** out, yapo_error ** err);
 YAPO_API void        yapo_lm_free(yapo_lm_trainer * trainer);
 /* One AdamW step. tokens [B, T+1]: inputs are [:, :T], targets [:, 1:]; a target of -1 is not scored. B % micro_batch == 0. */
@@ -55,7 +55,7 @@ YAPO_API yapo_status yapo_lm_load_state(yapo_lm_trainer * trainer, const char * 
 typedef struct yapo_upper        yapo_upper;        /* weights of blocks layer+1 .. n_layer-1 and the head, shared by workers */
 typedef struct yapo_upper_worker yapo_upper_worker; /* graph and buffers of one thread; keeps its yapo_upper alive */
 
-/* Loads blocks layer+1 .. n_layer-1, final norm and head of a GGUF (any quantization) of a supported architecture (gemma2). */
+/* Loads blocks layer+1 .. n_layer-1, final norm and head of a GGUF (any quantization) of a supported architecture (gemma2, gemma3, llama, qwen2, qwen3). */
 YAPO_API yapo_status yapo_upper_load(const char * gguf_path, int32_t layer, yapo_upper ** out, yapo_error ** err);
 YAPO_API void        yapo_upper_free(yapo_upper * upper);
 YAPO_API yapo_status yapo_upper_worker_create(yapo_upper * upper, yapo_upper_worker ** out, yapo_error ** err);

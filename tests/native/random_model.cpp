@@ -106,7 +106,11 @@ struct writer {
         u32("attention.key_length", m.head_dim);
         u32("attention.value_length", m.head_dim);
         u32("rope.dimension_count", m.head_dim);
-        f32_key("rope.freq_base", 10000.0f);
+        f32_key("rope.freq_base", m.rope_base);
+        if (m.rope_scaling > 0.0f) {
+            gguf_set_val_str(out, (m.arch + ".rope.scaling.type").c_str(), "linear");
+            f32_key("rope.scaling.factor", m.rope_scaling);
+        }
         f32_key("attention.layer_norm_rms_epsilon", 1e-6f);
         if (m.arch == "gemma2" || m.arch == "gemma3" || m.arch == "gemma3n") {
             u32("attention.sliding_window", m.sliding_window);
@@ -159,13 +163,21 @@ struct writer {
         const int64_t d = m.d_model, q = int64_t(m.n_head) * m.head_dim, kv = int64_t(m.n_head_kv) * m.head_dim;
         f32("token_embd.weight", d, m.n_vocab, 0.0f, m.embedding_gain * (gemma ? 1.0f / std::sqrt(float(d)) : 1.0f));
         norm("output_norm.weight", d);
+        if (m.untied_head) matrix("output.weight", d, m.n_vocab);
+        if (m.rope_factors) f32("rope_freqs.weight", m.head_dim / 2, 1, 4.0f, 0.5f);
         for (int32_t il = 0; il < m.n_layer; ++il) {
             const std::string b = format("blk.%d.", il);
             norm(b + "attn_norm.weight", d);
             matrix(b + "attn_q.weight", d, q);
             matrix(b + "attn_k.weight", d, kv);
             matrix(b + "attn_v.weight", d, kv);
+            if (m.arch == "qwen2") {
+                bias(b + "attn_q.bias", q);
+                bias(b + "attn_k.bias", kv);
+                bias(b + "attn_v.bias", kv);
+            }
             matrix(b + "attn_output.weight", q, d);
+            if (m.output_bias) bias(b + "attn_output.bias", d);
             if (m.arch == "gemma3" || m.arch == "qwen3" || gemma3n) {
                 norm(b + "attn_q_norm.weight", m.head_dim);
                 norm(b + "attn_k_norm.weight", m.head_dim);
@@ -280,7 +292,7 @@ std::string write_random_model(const random_model & model, const std::string & p
         m.n_head_kv = m.n_head;
         m.head_dim  = m.d_model / m.n_head;
     }
-    const size_t parameters = size_t(m.d_model) * (m.n_vocab + m.n_ctx + 64) +
+    const size_t parameters = size_t(m.d_model) * (2 * m.n_vocab + m.n_ctx + 64) +
         size_t(m.n_layer) * (size_t(m.d_model) * (4 * size_t(m.n_head) * m.head_dim + 12 * size_t(m.d_model) + 3 * size_t(m.n_ff) + 256) + 8 * size_t(m.n_ff)) +
         (m.arch == "gemma3n" ? size_t(m.d_model) * m.d_model * 6 + size_t(m.n_layer) * 256 * (m.n_vocab + 4 * size_t(m.d_model)) : 0);
     std::unique_ptr<ggml_context, void (*)(ggml_context *)> data(

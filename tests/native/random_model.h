@@ -8,7 +8,7 @@ namespace yapo_test {
 
 // Sizes divide by 32 (Q8_0) by default; use multiples of 256 throughout (d_model, n_ff, n_head * head_dim) for K-quants.
 struct random_model {
-    std::string arch           = "gemma2"; // gemma2, gemma3, llama, qwen3 (tied heads), gemma3n (hooked with another shape), plamo2 (no hook), bert (an encoder)
+    std::string arch           = "gemma2"; // gemma2, gemma3, llama, qwen2, qwen3 (tied heads), gemma3n (hooked with another shape), plamo2 (no hook), bert (an encoder)
     int32_t     n_layer        = 4;
     int32_t     d_model        = 64;
     int32_t     n_head         = 4;
@@ -18,6 +18,11 @@ struct random_model {
     int32_t     n_vocab        = 384;      // at least 340: see vocabulary below
     int32_t     n_ctx          = 512;
     int32_t     sliding_window = 64;       // gemma2, gemma3
+    float       rope_base      = 10000.0f;
+    float       rope_scaling   = 0.0f;     // linear factor; 0: the key is absent
+    bool        rope_factors   = false;    // a tensor of divisors of the frequencies, as in Llama 3
+    bool        untied_head    = false;
+    bool        output_bias    = false;    // of attention
     uint64_t    seed           = 1;
     float       embedding_gain = 1.0f;     // multiplies the embeddings: 1e6 gives residual entries of that size from block 0 on
 };

@@ -5,7 +5,7 @@
 #include "train/autograd/autograd.h"
 #include "train/autograd/kernels.h"
 #include "train/compute.h"
-#include "train/gemma2/gemma2.h"
+#include "train/transformer/transformer.h"
 #include "train/lm/parameters.h"
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 using namespace yapo_test;
 namespace ag = yapo::autograd;
 namespace tr = yapo::train;
-namespace g2 = yapo::train::gemma2;
+namespace tf = yapo::train::transformer;
 
 namespace {
 
@@ -116,12 +116,11 @@ YAPO_TEST(TrainAutodiff_Network_AgreesWithGgml) {
 }
 
 // The fused CPU form and the plain-op form are the same function with the same gradient.
-YAPO_TEST(TrainAutodiff_PlainAndFusedGraphs_Agree) {
-    random_model m;
-    m.n_layer = 3;
-    m.sliding_window = 6;
+namespace {
+
+void plain_and_fused_agree(const random_model & m) {
     const tr::gguf_source source(write_random_model(m, scratch("m.gguf")));
-    const g2::config config = g2::read_config(source);
+    const tf::config config = tf::read_config(source);
     const tr::lm::parameters parameters(source, config);
     constexpr int T = 20, B = 2;
     random_source rng(4);
@@ -133,17 +132,17 @@ YAPO_TEST(TrainAutodiff_PlainAndFusedGraphs_Agree) {
     std::vector<std::vector<float>> gradients[2];
     std::vector<float> losses[2];
     for (int form = 0; form < 2; ++form) {
-        const auto lowering = form ? g2::lowering::plain : g2::lowering::fused;
+        const auto lowering = form ? tf::lowering::plain : tf::lowering::fused;
         tr::context_ptr holder = tr::new_context(4096, 4096);
         ggml_context * ctx = holder.get();
         const auto input = [&](ggml_type type) { ggml_tensor * t = ggml_new_tensor_1d(ctx, type, T * B); ggml_set_input(t); return t; };
         ggml_tensor * ids = input(GGML_TYPE_I32), * target = input(GGML_TYPE_I32), * seed = input(GGML_TYPE_F32);
-        const g2::inputs in = g2::make_inputs(ctx, config, T, B, lowering);
-        ggml_tensor * x = g2::embed(ctx, config, parameters.weights(), ids);
+        const tf::inputs in = tf::make_inputs(ctx, config, parameters.weights(), T, B, lowering);
+        ggml_tensor * x = tf::embed(ctx, config, parameters.weights(), ids);
         for (int il = 0; il < config.n_layer; ++il) {
-            x = g2::run_block(ctx, config, parameters.weights().blocks[il], il, x, in);
+            x = tf::run_block(ctx, config, parameters.weights().blocks[il], il, x, in);
         }
-        ggml_tensor * loss = ag::cross_entropy(ctx, g2::raw_logits(ctx, parameters.weights(), g2::final_norm(ctx, config, parameters.weights(), x), lowering), target, config.final_softcap);
+        ggml_tensor * loss = ag::cross_entropy(ctx, tf::raw_logits(ctx, parameters.weights(), tf::final_norm(ctx, config, parameters.weights(), x), lowering), target, config.final_softcap);
         ggml_set_output(loss);
         ag::options o;
         o.cpu_kernels = form == 0;
@@ -162,7 +161,7 @@ YAPO_TEST(TrainAutodiff_PlainAndFusedGraphs_Agree) {
             ggml_build_forward_expand(graph, outputs.back());
         }
         const auto allocation = tr::allocate_graph(graph);
-        g2::fill_inputs(config, in);
+        tf::fill_inputs(config, parameters.weights(), in);
         const std::vector<float> ones(T * B, 1.0f);
         ggml_backend_tensor_set(ids, tokens.data(), 0, ggml_nbytes(ids));
         ggml_backend_tensor_set(target, targets.data(), 0, ggml_nbytes(target));
@@ -178,6 +177,20 @@ YAPO_TEST(TrainAutodiff_PlainAndFusedGraphs_Agree) {
     for (size_t i = 0; i < gradients[0].size(); ++i) {
         worst = std::max(worst, relative_l2(gradients[1][i].data(), gradients[0][i].data(), int64_t(gradients[0][i].size())));
     }
-    note("losses differ by %.1e, gradients of %zu tensors by at most %.1e (relative L2)", forward, gradients[0].size(), worst);
+    note("%s: losses differ by %.1e, gradients of %zu tensors by at most %.1e (relative L2)", m.arch.c_str(), forward, gradients[0].size(), worst);
     CHECK(forward < 2e-6 && worst < 1e-5);
+}
+
+} // namespace
+
+YAPO_TEST(TrainAutodiff_PlainAndFusedGraphs_Agree) {
+    for (const char * arch : {"gemma2", "gemma3", "llama", "qwen2", "qwen3"}) {
+        random_model m;
+        m.arch = arch;
+        m.n_layer = m.arch == "gemma3" ? 6 : 3;
+        m.sliding_window = 6;
+        m.untied_head = m.arch == "llama";
+        m.rope_scaling = m.arch == "gemma3" ? 8.0f : 0.0f;
+        plain_and_fused_agree(m);
+    }
 }

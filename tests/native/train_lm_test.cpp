@@ -1,5 +1,5 @@
 // Language-model training: loss and every gradient against a double-precision oracle and llama.cpp, and what a step does.
-#include "train_gemma2_oracle.h"
+#include "train_model_oracle.h"
 #include "train_lm_session.h"
 
 #include "llama.h"
@@ -14,7 +14,7 @@ using namespace yapo_test::lm;
 
 namespace {
 
-double oracle_loss(const gemma2_oracle & o, const std::vector<int32_t> & tokens, int rows, int n_ctx) {
+double oracle_loss(const model_oracle & o, const std::vector<int32_t> & tokens, int rows, int n_ctx) {
     double loss = 0;
     for (int r = 0; r < rows; ++r) {
         const int32_t * row = tokens.data() + r * (n_ctx + 1);
@@ -40,9 +40,9 @@ std::string kind_of(const std::string & name) {
 // product chain); what a wrong rule gives is of order 1.
 YAPO_TEST(TrainLm_Gradient_AgreesWithFiniteDifferences) {
     const std::string path = write_random_model(small_model(), scratch("m.gguf"));
-    gemma2_oracle oracle(path);
+    model_oracle oracle(path);
     const yapo::train::gguf_source source(path);
-    const auto config = yapo::train::gemma2::read_config(source);
+    const auto config = yapo::train::transformer::read_config(source);
     yapo::train::lm::parameters parameters(source, config);
     yapo::train::lm::worker worker(parameters, config, T, B, true);
 
@@ -195,7 +195,7 @@ YAPO_TEST(TrainLm_FirstStep_IsTheLearningRateAgainstTheSignOfTheGradient) {
     train(trainer, tokens, 2, rate);
     OK(yapo_lm_save_model(trainer, out.c_str(), &err));
     yapo_lm_free(trainer);
-    gemma2_oracle before(path), after(out);
+    model_oracle before(path), after(out);
     const auto & w0 = before.weights.at("blk.1.ffn_up.weight");
     const auto & w1 = after.weights.at("blk.1.ffn_up.weight");
     for (size_t i = 0; i < w0.size(); ++i) {

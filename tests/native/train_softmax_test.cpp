@@ -2,7 +2,7 @@
 #include "harness.h"
 #include "train/autograd/kernels.h"
 #include "train/compute.h"
-#include "train/gemma2/gemma2.h"
+#include "train/transformer/transformer.h"
 #include "train_op_case.h"
 
 #include <algorithm>
@@ -127,7 +127,7 @@ YAPO_TEST(TrainRules_Geglu_IsFiniteAndExactFarOut) {
     std::copy(at.begin(), at.end(), static_cast<float *>(x->data));
     std::fill_n(static_cast<float *>(one->data), at.size(), 1.0f);
     for (const bool fused : {true, false}) {
-        ggml_tensor * y = fused ? ag::geglu(ctx.get(), x, one) : yapo::train::gemma2::gelu(ctx.get(), x);
+        ggml_tensor * y = fused ? ag::geglu(ctx.get(), x, one) : yapo::train::transformer::gelu(ctx.get(), x);
         ag::tape tape(ctx.get(), {});
         tape.seed(y, one);
         tape.differentiate({y}, {x});

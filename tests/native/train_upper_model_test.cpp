@@ -103,7 +103,7 @@ YAPO_TEST(TrainUpper_Gradient_Quantized_SurvivesConfidence) {
     const auto best = int32_t(std::max_element(l.begin(), l.end()) - l.begin());
     CHECK(std::find(p.tokens.begin(), p.tokens.end(), best) == p.tokens.end()); // its embedding is not an input
     scale_row(p.path, "token_embd.weight", best, p.model.d_model, float(24 / (30 * std::atanh(l[best] / 30))));
-    p.oracle = gemma2_oracle(p.path);
+    p.oracle = model_oracle(p.path);
     p.tokens.push_back(best);
     p.residual.clear();
     for (const auto & row : p.oracle.blocks(p.oracle.embed(p.tokens), 0, layer + 1)) {

@@ -1,9 +1,9 @@
-// A small random Gemma-2 model, its residuals after one layer, latents to steer with, and what a double-precision oracle says about them.
+// A small random model, its residuals after one layer, latents to steer with, and what a double-precision oracle says about them.
 #pragma once
 
 #include "harness.h"
 #include "random_model.h"
-#include "train_gemma2_oracle.h"
+#include "train_model_oracle.h"
 
 #include "llama.h"
 #include "yapo_train.h"
@@ -32,16 +32,18 @@ struct latents {
 struct problem {
     random_model  model;
     std::string   path;
-    gemma2_oracle oracle;
+    model_oracle oracle;
     std::vector<int32_t> tokens;
     std::vector<float>   residual; // [T, D] after `layer`
     int           start;
     latents       sae;
     std::vector<float> v;
 
-    explicit problem(int n_tokens = 21, int completion_start = 13, uint64_t seed = 17)
-        : model(upper_model(seed)), path(write_random_model(model, scratch("m.gguf"))), oracle(path), start(completion_start), sae(40, model.d_model, 3) {
-        random_source rng(seed + 1);
+    explicit problem(int n_tokens = 21, int completion_start = 13, uint64_t seed = 17) : problem(upper_model(seed), n_tokens, completion_start) {}
+
+    explicit problem(const random_model & of, int n_tokens = 21, int completion_start = 13)
+        : model(of), path(write_random_model(model, scratch("m.gguf"))), oracle(path), start(completion_start), sae(40, model.d_model, 3) {
+        random_source rng(model.seed + 1);
         for (int t = 0; t < n_tokens; ++t) {
             tokens.push_back(rng.below(model.n_vocab));
         }
@@ -58,8 +60,8 @@ struct problem {
     }
 
     // h' in double, exactly as yapo.h says it
-    gemma2_oracle::matrix steered(const std::vector<double> & value, double multiplier, bool sparse) const {
-        gemma2_oracle::matrix x;
+    model_oracle::matrix steered(const std::vector<double> & value, double multiplier, bool sparse) const {
+        model_oracle::matrix x;
         const int64_t D = model.d_model;
         for (size_t t = 0; t < tokens.size(); ++t) {
             std::vector<double> h(residual.begin() + t * D, residual.begin() + (t + 1) * D), out = h;

@@ -1,5 +1,5 @@
 // Fused CPU kernels as ggml CUSTOM nodes, with backward rules of their own. Everything they do can be said in plain ops
-// (gemma2/graph.cpp has both forms, and the tests hold one against the other); fused they cost one pass over memory
+// (transformer/graph.cpp has both forms, and the tests hold one against the other); fused they cost one pass over memory
 // and use a vectorized exp, which is where a small model spends most of its time outside matrix products.
 //
 // Each runs with one task: the trainers use one thread per graph. All tensors F32 unless said otherwise.
@@ -34,10 +34,11 @@ struct attention_shape {
 // Causal softmax of softcapped scores: P[k, r] over k <= q(r), zero elsewhere. scores [T, R, ...] raw dot products, contiguous.
 ggml_tensor * attention_softmax(ggml_context * ctx, ggml_tensor * scores, const attention_shape & shape);
 
-// NEOX rotary embedding fused with the move of heads before tokens: x [hd, H, T*B] -> [hd, T, H, B].
-// table [hd, T]: cos of the hd/2 frequencies, then sin.
-ggml_tensor * rope_split_heads(ggml_context * ctx, ggml_tensor * x, ggml_tensor * table, int32_t n_tokens);
-void          fill_rope_table(float * table, int32_t head_dim, int32_t n_tokens, double theta);
+// Rotary embedding of pairs (i, i + hd/2), or (2i, 2i + 1) when interleaved, fused with the move of heads before tokens:
+// x [hd, H, T*B] -> [hd, T, H, B]. table [hd, T]: cos of the hd/2 angles, then sin.
+ggml_tensor * rope_split_heads(ggml_context * ctx, ggml_tensor * x, ggml_tensor * table, int32_t n_tokens, bool interleaved = false);
+// angle(t, i) = t scale theta^(-2i/hd) / factors[i]; factors [hd/2] or NULL
+void          fill_rope_table(float * table, int32_t head_dim, int32_t n_tokens, double theta, double scale = 1.0, const float * factors = nullptr);
 
 // loss[n] = -log softmax(c tanh(logits[:, n] / c))[target[n]], 0 where target[n] < 0. logits [V, N], target I32 [N] -> [N]. c = 0: no cap.
 ggml_tensor * cross_entropy(ggml_context * ctx, ggml_tensor * logits, ggml_tensor * target, float softcap);

@@ -83,11 +83,14 @@ void compute_softmax_back(ggml_tensor * y, int, int, void *) {
     }
 }
 
-// x [hd, H, T*B] -> y [hd, T, H, B]; pairs (i, i + hd/2)
+struct rope_params { int32_t interleaved; }; // pairs (2i, 2i + 1) instead of (i, i + hd/2)
+
+// x [hd, H, T*B] -> y [hd, T, H, B]
 void compute_rope_split(ggml_tensor * y, int, int, void *) {
     const ggml_tensor * x = y->src[0];
     const float * table = static_cast<const float *>(y->src[1]->data);
     const int64_t hd = y->ne[0], T = y->ne[1], H = y->ne[2], B = y->ne[3], half = hd / 2;
+    const bool interleaved = kernel_params<rope_params>(y).interleaved != 0;
     for (int64_t b = 0; b < B; ++b) {
         for (int64_t h = 0; h < H; ++h) {
             for (int64_t t = 0; t < T; ++t) {
@@ -95,9 +98,16 @@ void compute_rope_split(ggml_tensor * y, int, int, void *) {
                 float * out = static_cast<float *>(y->data) + ((b * H + h) * T + t) * hd;
                 const float * c = table + t * hd;
                 const float * s = c + half;
+                if (!interleaved) {
+                    for (int64_t i = 0; i < half; ++i) {
+                        out[i]        = in[i] * c[i] - in[i + half] * s[i];
+                        out[i + half] = in[i] * s[i] + in[i + half] * c[i];
+                    }
+                    continue;
+                }
                 for (int64_t i = 0; i < half; ++i) {
-                    out[i]        = in[i] * c[i] - in[i + half] * s[i];
-                    out[i + half] = in[i] * s[i] + in[i + half] * c[i];
+                    out[2 * i]     = in[2 * i] * c[i] - in[2 * i + 1] * s[i];
+                    out[2 * i + 1] = in[2 * i] * s[i] + in[2 * i + 1] * c[i];
                 }
             }
         }
@@ -109,6 +119,7 @@ void compute_rope_merge(ggml_tensor * y, int, int, void *) {
     const ggml_tensor * dy = y->src[0];
     const float * table = static_cast<const float *>(y->src[1]->data);
     const int64_t hd = dy->ne[0], T = dy->ne[1], H = dy->ne[2], B = dy->ne[3], half = hd / 2;
+    const bool interleaved = kernel_params<rope_params>(y).interleaved != 0;
     for (int64_t b = 0; b < B; ++b) {
         for (int64_t h = 0; h < H; ++h) {
             for (int64_t t = 0; t < T; ++t) {
@@ -116,9 +127,16 @@ void compute_rope_merge(ggml_tensor * y, int, int, void *) {
                 float * out = static_cast<float *>(y->data) + ((b * T + t) * H + h) * hd;
                 const float * c = table + t * hd;
                 const float * s = c + half;
+                if (!interleaved) {
+                    for (int64_t i = 0; i < half; ++i) {
+                        out[i]        = in[i] * c[i] + in[i + half] * s[i];
+                        out[i + half] = in[i + half] * c[i] - in[i] * s[i];
+                    }
+                    continue;
+                }
                 for (int64_t i = 0; i < half; ++i) {
-                    out[i]        = in[i] * c[i] + in[i + half] * s[i];
-                    out[i + half] = in[i + half] * c[i] - in[i] * s[i];
+                    out[2 * i]     = in[2 * i] * c[i] + in[2 * i + 1] * s[i];
+                    out[2 * i + 1] = in[2 * i + 1] * c[i] - in[2 * i] * s[i];
                 }
             }
         }
@@ -140,7 +158,7 @@ const kernel_entry rope_merge_kernel = {"rope_merge_heads", compute_rope_merge, 
 const kernel_entry rope_split_kernel = {"rope_split_heads", compute_rope_split, [](tape & t, ggml_tensor * y, ggml_tensor * dy) {
     const ggml_tensor * x = y->src[0];
     const int64_t ne[4] = {x->ne[0], x->ne[1], x->ne[2], x->ne[3]};
-    t.accumulate(y->src[0], kernel_node(t.ctx(), rope_merge_kernel.compute, ne, {t.contiguous(dy), y->src[1]}, no_params{}));
+    t.accumulate(y->src[0], kernel_node(t.ctx(), rope_merge_kernel.compute, ne, {t.contiguous(dy), y->src[1]}, kernel_params<rope_params>(y)));
 }};
 
 ggml_tensor * attention_softmax(ggml_context * ctx, ggml_tensor * scores, const attention_shape & shape) {
@@ -148,16 +166,16 @@ ggml_tensor * attention_softmax(ggml_context * ctx, ggml_tensor * scores, const 
     return kernel_node(ctx, attention_softmax_kernel.compute, ne, {scores}, shape);
 }
 
-ggml_tensor * rope_split_heads(ggml_context * ctx, ggml_tensor * x, ggml_tensor * table, int32_t n_tokens) {
+ggml_tensor * rope_split_heads(ggml_context * ctx, ggml_tensor * x, ggml_tensor * table, int32_t n_tokens, bool interleaved) {
     const int64_t ne[4] = {x->ne[0], n_tokens, x->ne[1], x->ne[2] / n_tokens};
-    return kernel_node(ctx, rope_split_kernel.compute, ne, {x, table}, no_params{});
+    return kernel_node(ctx, rope_split_kernel.compute, ne, {x, table}, rope_params{interleaved});
 }
 
-void fill_rope_table(float * table, int32_t head_dim, int32_t n_tokens, double theta) {
+void fill_rope_table(float * table, int32_t head_dim, int32_t n_tokens, double theta, double scale, const float * factors) {
     const int32_t half = head_dim / 2;
     for (int32_t t = 0; t < n_tokens; ++t) {
         for (int32_t i = 0; i < half; ++i) {
-            const double angle = t * std::pow(theta, -2.0 * i / head_dim);
+            const double angle = t * scale * std::pow(theta, -2.0 * i / head_dim) / (factors ? factors[i] : 1.0f);
             table[t * head_dim + i]        = static_cast<float>(std::cos(angle));
             table[t * head_dim + half + i] = static_cast<float>(std::sin(angle));
         }

@@ -82,6 +82,14 @@ float gguf_source::number(const std::string & key) const {
 
 float gguf_source::number(const std::string & key, float otherwise) const { return has(key) ? number(key) : otherwise; }
 
+std::string gguf_source::text(const std::string & key, const std::string & otherwise) const {
+    const int64_t id = gguf_find_key(gguf_.get(), key.c_str());
+    if (id >= 0 && gguf_get_kv_type(gguf_.get(), id) != GGUF_TYPE_STRING) {
+        fail(YAPO_ERR_FORMAT, "%s: metadata key %s is not a string", path_.c_str(), key.c_str());
+    }
+    return id < 0 ? otherwise : gguf_get_val_str(gguf_.get(), id);
+}
+
 const ggml_tensor * gguf_source::find(const std::string & name) const { return tensors_ ? ggml_get_tensor(tensors_.get(), name.c_str()) : nullptr; }
 
 const ggml_tensor * gguf_source::tensor(const std::string & name, int64_t ne0, int64_t ne1) const {

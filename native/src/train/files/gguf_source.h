@@ -25,6 +25,7 @@ public:
     int64_t  integer(const std::string & key, int64_t otherwise) const;
     float    number(const std::string & key, float otherwise) const;  // F32 or F64
     float    number(const std::string & key) const;
+    std::string text(const std::string & key, const std::string & otherwise) const;
 
     // The description of a tensor, data not loaded. YAPO_ERR_FORMAT where it is missing or has another shape.
     const ggml_tensor * tensor(const std::string & name, int64_t ne0, int64_t ne1 = 1) const;

@@ -5,10 +5,13 @@
 
 namespace yapo::train::lm {
 
-parameters::parameters(const gguf_source & source, const gemma2::config & config) {
-    const auto table = gemma2::tensor_table(config, weights_, 0);
+parameters::parameters(const gguf_source & source, const transformer::config & config) {
+    const auto table = transformer::tensor_table(source, config, weights_, 0);
     ctx_ = new_context(table.size());
     for (const auto & slot : table) {
+        if (!slot.parameter) {
+            fail(YAPO_ERR_UNSUPPORTED, "%s: training all parameters of a model with %s is not supported", source.path().c_str(), slot.name.c_str());
+        }
         const ggml_tensor * in_file = source.tensor(slot.name, slot.ne0, slot.ne1);
         if (in_file->type != GGML_TYPE_F32) {
             fail(YAPO_ERR_UNSUPPORTED, "%s: tensor %s is %s; training all parameters needs an F32 model", source.path().c_str(),

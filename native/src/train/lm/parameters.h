@@ -2,7 +2,7 @@
 #pragma once
 
 #include "train/compute.h"
-#include "train/gemma2/gemma2.h"
+#include "train/transformer/transformer.h"
 
 namespace yapo::train::lm {
 
@@ -21,9 +21,9 @@ struct parameter {
 
 class parameters {
 public:
-    parameters(const gguf_source & source, const gemma2::config & config); // F32 only: YAPO_ERR_UNSUPPORTED
+    parameters(const gguf_source & source, const transformer::config & config); // F32 only: YAPO_ERR_UNSUPPORTED
 
-    const gemma2::weights &        weights() const { return weights_; }
+    const transformer::weights &        weights() const { return weights_; }
     const std::vector<parameter> & list() const { return list_; }
     int64_t size() const { return size_; }
 
@@ -35,7 +35,7 @@ public:
     std::vector<float> first, second; // moments, flat
 
 private:
-    gemma2::weights        weights_;
+    transformer::weights        weights_;
     context_ptr            ctx_;
     buffer_ptr             buffer_;
     std::vector<parameter> list_;

@@ -8,7 +8,7 @@
 namespace yapo::train::lm {
 
 trainer::trainer(const std::string & gguf_path, const yapo_lm_options & options)
-    : path_(gguf_path), options_(options), source_(gguf_path), config_(gemma2::read_config(source_)), parameters_(source_, config_) {
+    : path_(gguf_path), options_(options), source_(gguf_path), config_(transformer::read_config(source_)), parameters_(source_, config_) {
     gradients_.resize(parameters_.size());
 }
 

@@ -32,7 +32,7 @@ private:
     std::string                          path_;
     yapo_lm_options                      options_;
     gguf_source                          source_;
-    gemma2::config                       config_;
+    transformer::config                       config_;
     parameters                           parameters_;
     std::vector<std::unique_ptr<worker>> training_, evaluating_; // built when first needed
     std::vector<float>                   gradients_;

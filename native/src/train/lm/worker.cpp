@@ -5,24 +5,24 @@
 
 namespace yapo::train::lm {
 
-worker::worker(const parameters & p, const gemma2::config & c, int32_t n_ctx, int32_t micro_batch, bool with_gradient)
+worker::worker(const parameters & p, const transformer::config & c, int32_t n_ctx, int32_t micro_batch, bool with_gradient)
     : parameters_(p), n_ctx_(n_ctx), micro_batch_(micro_batch), backend_(new_cpu_backend()) {
     const size_t n_nodes = 512 + 400 * size_t(c.n_layer);
     ctx_ = new_context(n_nodes, n_nodes);
     ggml_context * ctx = ctx_.get();
     const int64_t n = int64_t(n_ctx) * micro_batch;
 
-    gemma2::inputs in = gemma2::make_inputs(ctx, c, n_ctx, micro_batch, gemma2::lowering::fused);
+    transformer::inputs in = transformer::make_inputs(ctx, c, p.weights(), n_ctx, micro_batch, transformer::lowering::fused);
     tokens_  = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n);
     targets_ = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n);
     ggml_set_input(tokens_);
     ggml_set_input(targets_);
 
-    ggml_tensor * x = gemma2::embed(ctx, c, p.weights(), tokens_);
+    ggml_tensor * x = transformer::embed(ctx, c, p.weights(), tokens_);
     for (int32_t il = 0; il < c.n_layer; ++il) {
-        x = gemma2::run_block(ctx, c, p.weights().blocks[il], il, x, in);
+        x = transformer::run_block(ctx, c, p.weights().blocks[il], il, x, in);
     }
-    ggml_tensor * logits = gemma2::raw_logits(ctx, p.weights(), gemma2::final_norm(ctx, c, p.weights(), x), in.form);
+    ggml_tensor * logits = transformer::raw_logits(ctx, p.weights(), transformer::final_norm(ctx, c, p.weights(), x), in.form);
     loss_ = autograd::cross_entropy(ctx, logits, targets_, c.final_softcap);
     ggml_set_output(loss_);
 
@@ -51,7 +51,7 @@ worker::worker(const parameters & p, const gemma2::config & c, int32_t n_ctx, in
         }
     }
     allocation_ = allocate_graph(graph_);
-    gemma2::fill_inputs(c, in);
+    transformer::fill_inputs(c, p.weights(), in);
     inputs_host_.resize(n);
     targets_host_.resize(n);
     seed_host_.resize(n);

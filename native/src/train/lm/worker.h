@@ -7,7 +7,7 @@ namespace yapo::train::lm {
 
 class worker {
 public:
-    worker(const parameters & p, const gemma2::config & c, int32_t n_ctx, int32_t micro_batch, bool with_gradient);
+    worker(const parameters & p, const transformer::config & c, int32_t n_ctx, int32_t micro_batch, bool with_gradient);
 
     // tokens [B, T+1] rows. Every scored target weighs `target_weight` in the gradient. Returns the summed loss, nats.
     double run(const int32_t * tokens, float target_weight);

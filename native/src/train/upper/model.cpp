@@ -42,11 +42,11 @@ void fill_transposed(const ggml_tensor * from, ggml_tensor * to) {
 
 model::model(const std::string & gguf_path, int32_t layer) : layer_(layer) {
     const gguf_source source(gguf_path);
-    config_ = gemma2::read_config(source);
+    config_ = transformer::read_config(source);
     if (layer < 0 || layer >= config_.n_layer) {
         fail(YAPO_ERR_INVALID_ARGUMENT, "%s has %d blocks (0 to %d): layer %d does not exist", gguf_path.c_str(), config_.n_layer, config_.n_layer - 1, layer);
     }
-    const auto table = gemma2::tensor_table(config_, weights_, layer + 1);
+    const auto table = transformer::tensor_table(source, config_, weights_, layer + 1);
     ctx_ = new_context(2 * table.size());
     std::vector<std::pair<const ggml_tensor *, ggml_tensor *>> to_read;
     for (const auto & slot : table) {

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "train/compute.h"
-#include "train/gemma2/gemma2.h"
+#include "train/transformer/transformer.h"
 
 #include <unordered_map>
 
@@ -13,14 +13,14 @@ class model {
 public:
     model(const std::string & gguf_path, int32_t layer);
 
-    const gemma2::config &  config() const { return config_; }
-    const gemma2::weights & weights() const { return weights_; }
+    const transformer::config &  config() const { return config_; }
+    const transformer::weights & weights() const { return weights_; }
     int32_t                 layer() const { return layer_; }
     const std::unordered_map<const ggml_tensor *, ggml_tensor *> & transposed() const { return transposed_; }
 
 private:
-    gemma2::config  config_;
-    gemma2::weights weights_;
+    transformer::config  config_;
+    transformer::weights weights_;
     int32_t         layer_;
     context_ptr     ctx_;
     buffer_ptr      buffer_;

@@ -53,8 +53,8 @@ void worker::build(const shape & key) {
     }
     graph_.reset();
     auto g = std::make_unique<graph>();
-    const gemma2::config & c = model_->config();
-    const gemma2::weights & w = model_->weights();
+    const transformer::config & c = model_->config();
+    const transformer::weights & w = model_->weights();
     const int64_t fit   = std::max<int64_t>(round_to, head_floats_ / c.n_vocab / round_to * round_to);
     const int32_t chunk = static_cast<int32_t>(std::min<int64_t>(fit, key.n_scored));
     const size_t n_chunks = (key.n_scored + chunk - 1) / chunk;
@@ -75,10 +75,10 @@ void worker::build(const shape & key) {
         g->strength = input(GGML_TYPE_F32, 1, key.n_tokens);
         h = steering_->apply(ctx, h, g->v, g->strength);
     }
-    gemma2::inputs in = gemma2::make_inputs(ctx, c, key.n_tokens, 1, gemma2::lowering::fused);
+    transformer::inputs in = transformer::make_inputs(ctx, c, w, key.n_tokens, 1, transformer::lowering::fused);
     ggml_tensor * x = h;
     for (int32_t il = model_->layer() + 1; il < c.n_layer; ++il) {
-        x = gemma2::run_block(ctx, c, w.blocks[il], il, x, in);
+        x = transformer::run_block(ctx, c, w.blocks[il], il, x, in);
     }
     std::vector<ggml_tensor *> gathered;
     for (int32_t first = 0; first < key.n_scored; first += chunk) {
@@ -86,7 +86,7 @@ void worker::build(const shape & key) {
         g->rows.push_back(input(GGML_TYPE_I32, n, 1));
         g->targets.push_back(input(GGML_TYPE_I32, n, 1));
         gathered.push_back(ggml_get_rows(ctx, x, g->rows.back()));
-        ggml_tensor * logits = gemma2::raw_logits(ctx, w, gemma2::final_norm(ctx, c, w, gathered.back()), in.form);
+        ggml_tensor * logits = transformer::raw_logits(ctx, w, transformer::final_norm(ctx, c, w, gathered.back()), in.form);
         g->losses.push_back(autograd::cross_entropy(ctx, logits, g->targets.back(), c.final_softcap));
         ggml_set_output(g->losses.back());
     }
@@ -122,7 +122,7 @@ void worker::build(const shape & key) {
     if (!allocation_ || !ggml_gallocr_alloc_graph(allocation_.get(), g->nodes)) {
         fail(YAPO_ERR_OUT_OF_MEMORY, "no memory for the upper blocks at %d tokens; shorten the sequences", key.n_tokens);
     }
-    gemma2::fill_inputs(c, in);
+    transformer::fill_inputs(c, w, in);
     graph_ = std::move(g);
 }
 
