@@ -32,7 +32,9 @@ std::vector<variant> variants() {
     llama.rope_factors = true;
     llama.untied_head  = true;
     add("llama, linear RoPE scaling", "llama", 1e-5).rope_scaling = 4.0f;
-    add("qwen2", "qwen2", 1e-5).rope_base = 1e6f;
+    random_model & qwen2 = add("qwen2", "qwen2", 1e-5);
+    qwen2.rope_base = 1e6f;
+    qwen2.head_dim  = qwen2.d_model / qwen2.n_head; // llama.cpp's graph wants it so
     add("qwen3", "qwen3", 1e-5).rope_base = 1e6f;
     return all;
 }

@@ -64,9 +64,9 @@ YAPO_TEST(TrainLm_BadInput_IsRefused) {
     REFUSED(YAPO_ERR_IO, "absent.gguf", yapo_lm_create(scratch("absent.gguf").c_str(), &o, &trainer, &err));
     REFUSED(YAPO_ERR_INVALID_ARGUMENT, "gguf_path", yapo_lm_create(nullptr, &o, &trainer, &err));
     random_model other = m;
-    other.arch = "llama";
-    const std::string llama = write_random_model(other, scratch("llama.gguf"));
-    REFUSED(YAPO_ERR_UNSUPPORTED, "architecture is 'llama'", yapo_lm_create(llama.c_str(), &o, &trainer, &err));
+    other.arch = "bert";
+    const std::string bert = write_random_model(other, scratch("bert.gguf"));
+    REFUSED(YAPO_ERR_UNSUPPORTED, "architecture is 'bert'", yapo_lm_create(bert.c_str(), &o, &trainer, &err));
     yapo_lm_options bad = o;
     bad.micro_batch = 0;
     REFUSED(YAPO_ERR_INVALID_ARGUMENT, "micro_batch", yapo_lm_create(path.c_str(), &bad, &trainer, &err));

@@ -28,47 +28,6 @@ void scale_row(const std::string & path, const char * name, int64_t row, int64_t
 
 } // namespace
 
-// The whole model against llama.cpp (F32 weights and KV): residual of our own oracle in, its log-probabilities out. The tolerance is
-// ggml's F16 GELU table and what it does over the blocks; measured 2e-3 per token on an earlier prototype.
-YAPO_TEST(TrainUpper_Logprob_AgreesWithLlamaCpp) {
-    const problem p;
-    session s(p.path);
-    llama_model_params mp = llama_model_default_params();
-    llama_model * model = llama_model_load_from_file(p.path.c_str(), mp);
-    CHECK(model);
-    llama_context_params cp = llama_context_default_params();
-    cp.n_ctx = 64;
-    cp.n_threads = cp.n_threads_batch = 1;
-    cp.type_k = cp.type_v = GGML_TYPE_F32;
-    cp.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
-    llama_context * ctx = llama_init_from_model(model, cp);
-    CHECK(ctx);
-    const int n = int(p.tokens.size());
-    llama_batch batch = llama_batch_init(n, 0, 1);
-    batch.n_tokens = n;
-    for (int t = 0; t < n; ++t) {
-        batch.token[t] = p.tokens[t];
-        batch.pos[t] = t;
-        batch.n_seq_id[t] = 1;
-        batch.seq_id[t][0] = 0;
-        batch.logits[t] = 1;
-    }
-    CHECK_EQ(llama_decode(ctx, batch), 0);
-    double expected = 0;
-    for (int t = p.start; t < n; ++t) {
-        const float * l = llama_get_logits_ith(ctx, t - 1);
-        double sum = 0;
-        for (int k = 0; k < p.model.n_vocab; ++k) sum += std::exp(double(l[k]));
-        expected += l[p.tokens[t]] - std::log(sum);
-    }
-    const double mine = s.logprob(p.sequence(), nullptr, 0.0f);
-    note("per token: %.2e", std::fabs(mine - expected) / (n - p.start));
-    CHECK(std::fabs(mine - expected) / (n - p.start) < 2e-3);
-    llama_batch_free(batch);
-    llama_free(ctx);
-    llama_model_free(model);
-}
-
 // Quantized weights: the gradient points where the F32 gradient points. (Finite differences on a quantized graph mean nothing: the
 // activations are rounded.) Six seeds, because one model's cosine is luck.
 YAPO_TEST(TrainUpper_Gradient_Quantized_PointsWhereTheF32GradientPoints) {
