@@ -43,7 +43,7 @@ public sealed class SaeCommandTests(CliWorld world) : NativeTest, IClassFixture<
     }
 
     [Theory]
-    [InlineData("--layer", "2", "layer_1")]
+    [InlineData("--layer", "2", "layer 1")]
     [InlineData("--type", "q4_0", "f32, f16, q8_0")]
     public async Task SaeConvert_BadArguments_WriteNothing(string option, string value, string expected)
     {
@@ -75,7 +75,7 @@ public sealed class SaeCommandTests(CliWorld world) : NativeTest, IClassFixture<
         var run = await CliRun.Of("sae", "convert", "--input", world.Write("params.safetensors", "x"), "--output", world.In("never.gguf"));
 
         run.ExitCode.Should().Be(3);
-        run.Error.Should().Contain("params.npz");
+        run.Error.Should().Contain("safetensors");
     }
 
     /// <summary>A folder as Gemma Scope's downloads name it: W_enc = [I, −I], W_dec its transpose, no bias, thresholds 0.</summary>

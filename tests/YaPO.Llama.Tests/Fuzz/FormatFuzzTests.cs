@@ -63,7 +63,7 @@ public sealed class FormatFuzzTests : IDisposable
     [Fact]
     public void Sae_Damaged_GivesOnlyClearErrors()
     {
-        GemmaScopeConverter.Convert(new GemmaScopeOptions(NumpyTests.Golden("sae.npz"), _folder.File("valid.gguf")) { Layer = 3 });
+        SaeConverter.Convert(new SaeConvertOptions(NumpyTests.Golden("sae.npz"), _folder.File("valid.gguf")) { Layer = 3 });
         Fuzz(14, File.ReadAllBytes(_folder.File("valid.gguf")), "x.gguf", path =>
         {
             using var sae = SaeFile.Open(path);
@@ -135,7 +135,7 @@ public sealed class FormatFuzzTests : IDisposable
         File.Delete(output);
         try
         {
-            GemmaScopeConverter.Convert(new GemmaScopeOptions(path, output) { Layer = 1 });
+            SaeConverter.Convert(new SaeConvertOptions(path, output) { Layer = 1 });
         }
         catch (YapoException)
         {

@@ -18,12 +18,12 @@ public sealed class SaeTests : IDisposable
 
     private static ModelIdentity Model(int d = D, int layers = 26) => new("fp", "gemma2", "demo", "Q8_0", d, layers, "", 1);
 
-    private string Convert(string golden, Func<GemmaScopeOptions, GemmaScopeOptions>? with = null, string folder = "google/gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_2.5")
+    private string Convert(string golden, Func<SaeConvertOptions, SaeConvertOptions>? with = null, string folder = "google/gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_2.5")
     {
         var target = Directory.CreateDirectory(_folder.File(folder)).FullName;
         File.Copy(NumpyTests.Golden(golden), Path.Combine(target, "params.npz"), overwrite: true);
-        var options = new GemmaScopeOptions(target, _folder.File("sae.gguf"));
-        GemmaScopeConverter.Convert(with?.Invoke(options) ?? options);
+        var options = new SaeConvertOptions(target, _folder.File("sae.gguf"));
+        SaeConverter.Convert(with?.Invoke(options) ?? options);
         return options.Output;
     }
 
@@ -89,13 +89,16 @@ public sealed class SaeTests : IDisposable
     public void Convert_WhatDoesNotFit_IsRefusedAndLeavesNothing()
     {
         Check(() => Convert("sae.npz", folder: "plain"), YapoErrorKind.InvalidArgument, "*give --layer*");
-        Check(() => Convert("sae.npz", o => o with { Layer = 3 }), YapoErrorKind.Mismatch, "*layer_12, --layer says 3*");
+        Check(() => Convert("sae.npz", o => o with { Layer = 3 }), YapoErrorKind.Mismatch, "*say layer 12, --layer says 3*");
         Check(() => Convert("sae.npz", o => o with { Model = Model(d: 16) }), YapoErrorKind.Mismatch, "*d_model 8; the model demo has 16*");
         Check(() => Convert("sae.npz", o => o with { Model = Model(layers: 12) }), YapoErrorKind.Mismatch, "*layer 12 is out of range*0 … 11*");
         Check(() => Convert("sae.npz", o => o with { DecType = GgmlType.Q8_0 }), YapoErrorKind.InvalidArgument, "*multiple of 32*");
-        Check(() => Convert("sae.npz", folder: "gemma-scope-2b-pt-mlp/layer_1"), YapoErrorKind.Unsupported, "*'mlp' SAE*");
-        Check(() => Convert("stored.npz"), YapoErrorKind.Format, "*no array 'W_enc', but first, second*");
-        Check(() => GemmaScopeConverter.Convert(new GemmaScopeOptions(_folder.File("none"), "x")), YapoErrorKind.Io, "*none*");
+        Check(() => Convert("sae.npz", folder: "gemma-scope-2b-pt-mlp/layer_1"), YapoErrorKind.Unsupported, "*cannot steer (mlp)*adds to the residual stream*");
+        Check(() => Convert("stored.npz"), YapoErrorKind.Unsupported, "*no SAE format that is known (gemma-scope, *it holds first, second*config file*");
+        Check(() => Convert("stored.npz", o => o with { Format = "gemma-scope" }), YapoErrorKind.Format, "*no array 'W_enc', but first, second*");
+        Check(() => Convert("sae.npz", o => o with { TopK = 3 }), YapoErrorKind.InvalidArgument, "*--top-k is for TopK SAEs*jumprelu*");
+        Check(() => Convert("sae.npz", o => o with { InputScale = 3 }), YapoErrorKind.InvalidArgument, "*--input-scale*");
+        Check(() => SaeConverter.Convert(new SaeConvertOptions(_folder.File("none"), "x")), YapoErrorKind.Io, "*none*");
         File.Exists(_folder.File("sae.gguf")).Should().BeFalse();
 
         static void Check(Action action, YapoErrorKind kind, string message) => action.Should().Throw<YapoException>().Where(e => e.Kind == kind).WithMessage(message);
@@ -108,7 +111,7 @@ public sealed class SaeTests : IDisposable
         stop.Cancel();
         var input = NumpyTests.Golden("sae.npz");
 
-        FluentActions.Invoking(() => GemmaScopeConverter.Convert(new GemmaScopeOptions(input, _folder.File("sae.gguf")) { Layer = 1 }, stop.Token))
+        FluentActions.Invoking(() => SaeConverter.Convert(new SaeConvertOptions(input, _folder.File("sae.gguf")) { Layer = 1 }, stop.Token))
             .Should().Throw<OperationCanceledException>();
         Directory.GetFiles(_folder.Path).Should().BeEmpty();
     }
