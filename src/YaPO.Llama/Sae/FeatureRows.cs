@@ -16,6 +16,9 @@ internal sealed class FeatureRows(TensorData data, bool columns, int d, int f, A
     /// <summary>Features read at once.</summary>
     public int BlockRows { get; } = Math.Clamp(BlockElements / d, 1, f);
 
+    /// <summary>D.</summary>
+    public int RowLength => d;
+
     /// <summary>As messages name it.</summary>
     public string Description => data.Description;
 
@@ -120,7 +123,8 @@ internal sealed class FeatureRows(TensorData data, bool columns, int d, int f, A
         return sum;
     }
 
-    private void CheckFinite(ReadOnlySpan<float> rows, int first)
+    /// <summary>Refuses infinities and NaN, naming the feature.</summary>
+    public void CheckFinite(ReadOnlySpan<float> rows, int first)
     {
         // A sum of x · 0 is 0 unless an entry is infinite or no number; only then is the culprit looked for.
         var sum = Vector<float>.Zero;

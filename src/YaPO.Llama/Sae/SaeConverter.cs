@@ -86,17 +86,24 @@ public static class SaeConverter
 
     private static void Write(FeatureRows matrix, double[] scale, GgmlType type, Stream stream) => matrix.ForEachBlock((first, rows) =>
     {
-        var d = rows.Length / Math.Min(matrix.BlockRows, scale.Length - first);
+        var d = matrix.RowLength;
+        var scaled = false;
         for (var j = 0; j < rows.Length / d; j++)
         {
             var factor = scale[first + j];
             if (factor != 1)
             {
+                scaled = true;
                 foreach (ref var x in rows.Slice(j * d, d))
                 {
                     x = (float)(x * factor);
                 }
             }
+        }
+
+        if (scaled)
+        {
+            matrix.CheckFinite(rows, first);
         }
 
         if (type == GgmlType.F16)
