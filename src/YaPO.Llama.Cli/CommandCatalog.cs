@@ -18,6 +18,7 @@ internal static class CommandCatalog
         yield return SaeCommand.Build(console);
         yield return ModelCommand.Build(console);
         yield return ServeCommand.Build(console);
+        yield return EvalCommand.Build(console);
         yield return DoctorCommand.Build(console);
     }
 }

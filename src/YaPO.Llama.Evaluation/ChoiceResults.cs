@@ -1,3 +1,5 @@
+using YaPO.Llama.Datasets;
+
 namespace YaPO.Llama.Evaluation;
 
 /// <summary>What follows from the scores of a suite.</summary>
@@ -38,5 +40,6 @@ public static class ChoiceResults
         return false;
     }
 
-    private static int Best(double[] scores) => Array.IndexOf(scores, scores.Max());
+    /// <summary>The likeliest option; −1 where a score is not finite, so that a model driven out of its numbers is right about nothing.</summary>
+    internal static int Best(double[] scores) => Array.TrueForAll(scores, double.IsFinite) ? Array.IndexOf(scores, scores.Max()) : -1;
 }

@@ -1,30 +1,57 @@
+using YaPO.Llama.Evaluation.Suites;
+
 namespace YaPO.Llama.Evaluation;
 
-/// <summary>A share with a 95 % interval by bootstrap over topics: questions of one topic are no independent evidence.</summary>
-/// <param name="Value">Share, 0 to 1.</param>
+/// <summary>A mean with a 95 % interval by bootstrap over topics: questions of one topic are no independent evidence.</summary>
+/// <param name="Value">Mean; a share lies in 0 to 1.</param>
 /// <param name="Low">2.5 % quantile.</param>
 /// <param name="High">97.5 % quantile.</param>
-/// <param name="Count">Questions.</param>
+/// <param name="Count">Items.</param>
 public sealed record Interval(double Value, double Low, double High, int Count)
 {
+    private const int Resamples = 1000;
+
     /// <summary>Standard error, from the width of the interval.</summary>
     internal double StandardError => (High - Low) / (2 * 1.96);
 
     /// <summary>The mean of <paramref name="outcomes"/>, resampling whole topics. The same numbers give the same interval.</summary>
-    public static Interval Of(IReadOnlyList<string> topics, IReadOnlyList<double> outcomes, int resamples = 1000)
+    public static Interval Of(IReadOnlyList<string> topics, IReadOnlyList<double> outcomes, int resamples = Resamples)
     {
         if (topics.Count != outcomes.Count || topics.Count == 0)
         {
             throw new ArgumentException($"{topics.Count} topics for {outcomes.Count} outcomes");
         }
 
-        var groups = topics.Zip(outcomes).GroupBy(x => x.First, x => x.Second).Select(g => (Sum: g.Sum(), Count: g.Count())).ToArray();
+        var groups = topics.Zip(outcomes).GroupBy(x => x.First, x => x.Second).Select(g => (Sum: g.Sum(), Weight: (double)g.Count())).ToArray();
+        var (low, high) = Bootstrap(groups, (sum, weight) => sum / weight, resamples);
+        return new Interval(outcomes.Average(), low, high, outcomes.Count);
+    }
+
+    /// <summary>The weighted mean of item outcomes.</summary>
+    public static Interval Of(IReadOnlyList<ItemOutcome> outcomes) => Ratio(outcomes, o => o.Value * o.Weight, o => o.Weight);
+
+    /// <summary>Σ numerator / Σ denominator over items.</summary>
+    public static Interval Ratio(IReadOnlyList<ItemOutcome> outcomes, Func<ItemOutcome, double> numerator, Func<ItemOutcome, double> denominator)
+    {
+        var groups = outcomes.GroupBy(o => o.Topic).Select(g => (Sum: g.Sum(numerator), Weight: g.Sum(denominator))).ToArray();
+        var (low, high) = Bootstrap(groups, (sum, weight) => sum / weight, Resamples);
+        return new Interval(outcomes.Sum(numerator) / outcomes.Sum(denominator), low, high, outcomes.Count);
+    }
+
+    /// <summary>The mean difference a − b over the same items: the topics of both are resampled together.</summary>
+    /// <exception cref="ArgumentException">The items differ.</exception>
+    public static Interval Difference(IReadOnlyList<ItemOutcome> a, IReadOnlyList<ItemOutcome> b) =>
+        a.Select(x => x.Id).SequenceEqual(b.Select(x => x.Id))
+            ? Of([.. a.Zip(b, (x, y) => x with { Value = x.Value - y.Value })])
+            : throw new ArgumentException("differences are taken over the same items");
+
+    private static (double Low, double High) Bootstrap((double Sum, double Weight)[] groups, Func<double, double, double> mean, int resamples)
+    {
         var means = new double[resamples];
         var state = 0x9E3779B97F4A7C15UL;
         for (var r = 0; r < resamples; r++)
         {
-            double sum = 0;
-            var count = 0;
+            double sum = 0, weight = 0;
             for (var i = 0; i < groups.Length; i++)
             {
                 state ^= state << 13;
@@ -32,13 +59,13 @@ public sealed record Interval(double Value, double Low, double High, int Count)
                 state ^= state << 17;
                 var pick = groups[(int)(state % (ulong)groups.Length)];
                 sum += pick.Sum;
-                count += pick.Count;
+                weight += pick.Weight;
             }
 
-            means[r] = sum / count;
+            means[r] = mean(sum, weight);
         }
 
         Array.Sort(means);
-        return new Interval(outcomes.Average(), means[(int)(0.025 * resamples)], means[(int)(0.975 * resamples)], outcomes.Count);
+        return (means[(int)(0.025 * resamples)], means[(int)(0.975 * resamples)]);
     }
 }

@@ -1,208 +1,196 @@
+using YaPO.Llama.Datasets;
 using YaPO.Llama.Models;
 using YaPO.Llama.Sessions;
 
 namespace YaPO.Llama.Evaluation;
 
-/// <summary>The vectors of a measurement and their strengths. All positions but BOS are steered, in prompt and answer.</summary>
-/// <param name="Vectors">Attached vectors.</param>
-/// <param name="Strengths">One strength each.</param>
-public sealed record Steering(IReadOnlyList<AttachedVector> Vectors, IReadOnlyList<float> Strengths)
+/// <summary>How a <see cref="SteeredScorer"/> uses the machine.</summary>
+public sealed record ScoringOptions
 {
-    /// <summary>The model as it is.</summary>
-    public static Steering None { get; } = new([], []);
+    /// <summary>CPU threads.</summary>
+    public int Threads { get; init; } = 1;
 
-    /// <summary>One vector.</summary>
-    public static Steering Of(AttachedVector vector, float strength) => new([vector], [strength]);
+    /// <summary>Answers evaluated together.</summary>
+    public int Sequences { get; init; } = 64;
+
+    /// <summary>KV cells they share; a job that needs more gets more.</summary>
+    public int Cells { get; init; } = 4096;
 }
 
 /// <summary>
-/// Scores whole answers and generates greedy ones, many questions against one model. One context is kept; the prompt of a question is
-/// evaluated once and shared by its options.
+/// Scores answers and generates greedy ones, many at a time: a few-shot header is evaluated once per batch, a question once for all its answers, and
+/// what answers begin with once. Batches are cut by the order of the items alone, so the same job gives the same numbers; beside one-by-one evaluation
+/// they differ by rounding. One context is kept. One thread at a time.
 /// </summary>
 public sealed class SteeredScorer : IDisposable
 {
-    private const int AnswerRoom = 96;
+    // Logits of a whole batch are held at once: 64 MiB is 65 rows of Gemma's vocabulary and every row of a small one.
+    private const int LogitBytes = 64 << 20;
 
     private readonly LlamaModel _model;
-    private readonly LlamaContext _context;
-    private readonly DecodeBatch _batch = new();
-    private readonly int[] _turnEnd;
-    private readonly int _sequences;
+    private readonly ScoringOptions _options;
+    private LlamaContext? _context;
+    private Scorer? _scorer;
+    private BatchGenerator? _generator;
 
-    /// <summary>Opens a context on a model with a chat template.</summary>
-    /// <param name="model">Stays the caller's.</param>
-    /// <param name="threads">CPU threads.</param>
-    /// <param name="options">Most options of one question.</param>
-    public SteeredScorer(LlamaModel model, int threads = 1, int options = 8)
+    /// <summary>Scores with a model, which stays the caller's.</summary>
+    public SteeredScorer(LlamaModel model, ScoringOptions? options = null)
     {
+        ArgumentNullException.ThrowIfNull(model);
         _model = model;
-        _sequences = options;
-        _context = new LlamaContext(model, new ContextOptions
-        {
-            ContextSize = Math.Max(1024, model.Info.TrainingContext + (options * AnswerRoom)),
-            BatchSize = 1024,
-            MicroBatchSize = 512,
-            Sequences = options,
-            Threads = threads,
-        });
-        _turnEnd = TurnEnd(model);
+        _options = options ?? new ScoringOptions();
+        Format = new PromptFormat(model);
     }
+
+    /// <summary>The model.</summary>
+    public LlamaModel Model => _model;
+
+    /// <summary>How questions become tokens.</summary>
+    public PromptFormat Format { get; }
+
+    /// <summary>Tokens computed so far; what answers share is counted once.</summary>
+    public long EvaluatedTokens { get; private set; }
 
     /// <summary>log p(option, end of turn | question), summed over tokens, for every option of every item.</summary>
     public List<double[]> Score(IReadOnlyList<MultipleChoiceItem> items, Steering steering, CancellationToken cancellation = default)
     {
-        _context.SetVectors(steering.Vectors);
-        return [.. items.Select(item => Score(item, steering, cancellation))];
-    }
-
-    /// <summary>The greedy answer to every prompt, without control tokens.</summary>
-    public List<string> Generate(IEnumerable<string> prompts, Steering steering, int limit = 48, CancellationToken cancellation = default)
-    {
-        _context.SetVectors(steering.Vectors);
-        return [.. prompts.Select(prompt => Generate(prompt, steering, limit, cancellation))];
-    }
-
-    /// <summary>Residuals [T, D] after a block at every token of a prompt, before that block's steering.</summary>
-    public float[] Residuals(string prompt, int layer, Steering steering, CaptureSite site = CaptureSite.BeforeSteering, CancellationToken cancellation = default)
-    {
-        _context.SetVectors(steering.Vectors);
-        _context.SetCapture((layer, site));
-        var tokens = PromptTokens(prompt);
-        Prefill(tokens, steering, cancellation, all: true);
-        var residuals = new float[tokens.Length * _model.Info.ModelWidth];
-        _context.CopyCaptured(0, residuals);
-        _context.SetCapture();
-        return residuals;
-    }
-
-    /// <summary>The unsteered residual [D] after every block at the last token of a question and the beginning of its answer.</summary>
-    public float[][] LastResiduals(string prompt, string answerStart, CancellationToken cancellation = default)
-    {
-        var (layers, d) = (_model.Info.LayerCount, _model.Info.ModelWidth);
-        _context.SetVectors([]);
-        _context.SetCapture([.. Enumerable.Range(0, layers).Select(l => (l, CaptureSite.BeforeSteering))]);
-        int[] tokens = [.. PromptTokens(prompt), .. _model.Tokenize(answerStart, addSpecial: false, parseSpecial: false)];
-        Prefill(tokens, Steering.None, cancellation);
-        var residuals = new float[tokens.Length * d];
-        var last = new float[layers][];
-        for (var l = 0; l < layers; l++)
+        var requests = items.SelectMany(item =>
         {
-            _context.CopyCaptured(l, residuals);
-            last[l] = residuals[^d..];
-        }
-
-        _context.SetCapture();
-        return last;
-    }
-
-    /// <summary>Mean negative log-likelihood per token of a text given as ids, the first one only being context; nats.</summary>
-    public double Loss(ReadOnlySpan<int> tokens, Steering steering, CancellationToken cancellation = default)
-    {
-        _context.SetVectors(steering.Vectors);
-        Prefill(tokens.ToArray(), steering, cancellation, all: true);
-        double sum = 0;
-        for (var i = 1; i < tokens.Length; i++)
+            var prompt = Format.Prompt(steering.Ask(item.Prompt));
+            return item.Options.Select(option => new ScoreRequest(prompt, Format.Answer(option)));
+        });
+        var logprobs = new List<double[]>(items.Count);
+        using var results = Score([.. requests], steering, cancellation).GetEnumerator();
+        foreach (var item in items)
         {
-            sum -= _context.LogProbs(i - 1, tokens.Slice(i, 1))[0];
-        }
-
-        return sum / (tokens.Length - 1);
-    }
-
-    /// <summary>Token ids of a question in the model's chat format, up to where the answer starts.</summary>
-    public int[] PromptTokens(string prompt) => _model.TokenizeChat(_model.FormatChat([ChatMessage.User(prompt)]));
-
-    /// <summary>Releases the context.</summary>
-    public void Dispose() => _context.Dispose();
-
-    private double[] Score(MultipleChoiceItem item, Steering steering, CancellationToken cancellation)
-    {
-        if (item.Options.Count > _sequences)
-        {
-            throw new YapoException(YapoErrorKind.InvalidArgument, $"{item.Id} has {item.Options.Count} options, at most {_sequences} were asked for");
-        }
-
-        var prompt = PromptTokens(item.Prompt);
-        Prefill(prompt, steering, cancellation);
-        var logprobs = new double[item.Options.Count];
-        var answers = item.Options.Select(option => (int[])[.. _model.Tokenize(option, addSpecial: false, parseSpecial: false), .. _turnEnd]).ToArray();
-        var last = prompt.Length - 1;
-        for (var o = 0; o < answers.Length; o++)
-        {
-            logprobs[o] = _context.LogProbs(last, [answers[o][0]])[0];
-        }
-
-        for (var o = 1; o < answers.Length; o++)
-        {
-            _context.Copy(0, o, 0, prompt.Length);
-        }
-
-        float[] strengths = [.. steering.Strengths];
-        _batch.Clear(strengths.Length);
-        var rows = new List<(int Option, int Row, int Next)>();
-        for (var o = 0; o < answers.Length; o++)
-        {
-            for (var i = 0; i + 1 < answers[o].Length; i++)
+            var scores = new double[item.Options.Count];
+            for (var o = 0; o < scores.Length && results.MoveNext(); o++)
             {
-                rows.Add((o, _batch.Add(answers[o][i], prompt.Length + i, o, output: true, strengths), answers[o][i + 1]));
+                scores[o] = results.Current.LogProb;
             }
-        }
 
-        _context.Decode(_batch, cancellation);
-        foreach (var (option, row, next) in rows)
-        {
-            logprobs[option] += _context.LogProbs(row, [next])[0];
+            logprobs.Add(scores);
         }
 
         return logprobs;
     }
 
-    private string Generate(string prompt, Steering steering, int limit, CancellationToken cancellation)
+    /// <summary>Log-probabilities of completions, in order; requests with one prompt should stand next to each other.</summary>
+    public IEnumerable<ScoreResult> Score(IReadOnlyList<ScoreRequest> requests, Steering steering, CancellationToken cancellation = default)
     {
-        var tokens = PromptTokens(prompt);
-        Prefill(tokens, steering, cancellation);
-        float[] strengths = [.. steering.Strengths];
-        var answer = new List<int>();
-        var row = tokens.Length - 1;
-        while (answer.Count < limit)
+        Room(requests.Max(r => r.Prompt.Count + r.Completion.Count));
+        _scorer!.Steering = steering.Settings;
+        var before = _scorer.EvaluatedTokens;
+        foreach (var result in _scorer.Score(requests, cancellation))
         {
-            var logits = _context.Logits(row);
-            var next = Array.IndexOf(logits, logits.Max());
-            if (_model.IsEndOfGeneration(next))
+            EvaluatedTokens += _scorer.EvaluatedTokens - before;
+            before = _scorer.EvaluatedTokens;
+            yield return result;
+        }
+    }
+
+    /// <summary>The greedy answer to every question, without control tokens.</summary>
+    public List<string> Generate(IEnumerable<string> questions, Steering steering, int limit = 48, CancellationToken cancellation = default) =>
+        [.. Generate([.. questions.Select(q => new BatchPrompt(Format.Prompt(steering.Ask(q))))], steering, new GenerationOptions { MaxTokens = limit, Sampler = SamplerOptions.Greedy }, cancellation)
+            .Select(a => a.Text)];
+
+    /// <summary>Answers to prompts, in order.</summary>
+    public IEnumerable<BatchAnswer> Generate(IReadOnlyList<BatchPrompt> prompts, Steering steering, GenerationOptions options, CancellationToken cancellation = default)
+    {
+        Room(BatchGenerator.CellsFor(prompts, _options.Sequences, options.MaxTokens));
+        var before = _generator!.EvaluatedTokens;
+        foreach (var answer in _generator.Generate(prompts, steering.Settings, options, cancellation))
+        {
+            EvaluatedTokens += _generator.EvaluatedTokens - before;
+            before = _generator.EvaluatedTokens;
+            yield return answer;
+        }
+    }
+
+    /// <summary>Residuals [T, D] after a block at every token of a prompt, before that block's steering.</summary>
+    public float[] Residuals(string prompt, int layer, Steering steering, CaptureSite site = CaptureSite.BeforeSteering, CancellationToken cancellation = default)
+    {
+        var residuals = Capture(Format.Prompt(steering.Ask(prompt)), [(layer, site)], steering, cancellation);
+        return residuals[0];
+    }
+
+    /// <summary>The unsteered residual [D] after every block at the last token of a question and the beginning of its answer.</summary>
+    public float[][] LastResiduals(string prompt, string answerStart, CancellationToken cancellation = default)
+    {
+        int[] tokens = [.. Format.Prompt(prompt), .. _model.Tokenize(answerStart, addSpecial: false, parseSpecial: false)];
+        var slots = Enumerable.Range(0, _model.Info.LayerCount).Select(l => (l, CaptureSite.BeforeSteering)).ToArray();
+        return Array.ConvertAll(Capture(tokens, slots, Steering.None, cancellation), rows => rows[^_model.Info.ModelWidth..]);
+    }
+
+    /// <summary>Mean negative log-likelihood per token of a text given as ids, the first one only being context; nats.</summary>
+    public double Loss(ReadOnlySpan<int> tokens, Steering steering, CancellationToken cancellation = default)
+    {
+        var all = tokens.ToArray();
+        var result = Score([new ScoreRequest(all[..1], all[1..])], steering, cancellation).Single();
+        return -result.LogProb / (all.Length - 1);
+    }
+
+    /// <summary>A context with at least this many cells, holding nothing; vectors as they were left.</summary>
+    internal LlamaContext Room(int cells)
+    {
+        if (_context is null || _context.ContextSize < cells)
+        {
+            _context?.Dispose();
+            _context = null;
+            var batch = Math.Clamp(LogitBytes / (sizeof(float) * Math.Max(1, _model.Info.VocabularySize)), 16, 512);
+            _context = new LlamaContext(_model, new ContextOptions
             {
-                break;
-            }
-
-            answer.Add(next);
-            _batch.Clear(strengths.Length);
-            row = _batch.Add(next, tokens.Length + answer.Count - 1, 0, output: true, strengths);
-            _context.Decode(_batch, cancellation);
+                ContextSize = (Math.Max(cells, _options.Cells) + 255) / 256 * 256,
+                BatchSize = batch,
+                MicroBatchSize = batch,
+                Sequences = _options.Sequences,
+                Threads = _options.Threads,
+            });
+            (_scorer, _generator) = (new Scorer(_context), new BatchGenerator(_context));
         }
 
-        return _model.Detokenize([.. answer]);
+        return _context;
     }
 
-    private void Prefill(int[] tokens, Steering steering, CancellationToken cancellation, bool all = false)
+    /// <summary>Releases the context.</summary>
+    public void Dispose() => _context?.Dispose();
+
+    /// <summary>Residuals [T, D] of one sequence for each slot.</summary>
+    private float[][] Capture(int[] tokens, (int Layer, CaptureSite Site)[] slots, Steering steering, CancellationToken cancellation)
     {
-        _context.Remove(-1, 0);
-        float[] strengths = [.. steering.Strengths];
-        var none = new float[strengths.Length];
-        _batch.Clear(strengths.Length);
-        for (var i = 0; i < tokens.Length; i++)
+        var context = Room(tokens.Length);
+        var d = _model.Info.ModelWidth;
+        var residuals = Array.ConvertAll(slots, _ => new float[tokens.Length * d]);
+        context.Remove(-1, 0);
+        context.SetVectors([.. steering.Settings.Select(s => s.Vector)]);
+        context.SetCapture(slots);
+        try
         {
-            var isBos = i == 0 && tokens[i] == _model.Info.BosToken;
-            _batch.Add(tokens[i], i, 0, output: all || i == tokens.Length - 1, isBos ? none : strengths);
+            var roles = TokenRoles.Of(_model, tokens);
+            var batch = new DecodeBatch(steering.Settings.Count);
+            for (var first = 0; first < tokens.Length; first += context.BatchSize)
+            {
+                var end = Math.Min(tokens.Length, first + context.BatchSize);
+                batch.Clear();
+                for (var i = first; i < end; i++)
+                {
+                    // The last block keeps only rows with outputs.
+                    batch.Add(tokens[i], i, 0, output: true, [.. steering.Settings.Select(s => s.At(i, roles[i]))]);
+                }
+
+                context.Decode(batch, cancellation);
+                EvaluatedTokens += batch.Count;
+                for (var s = 0; s < slots.Length; s++)
+                {
+                    context.CopyCaptured(s, residuals[s].AsSpan(first * d, (end - first) * d));
+                }
+            }
+        }
+        finally
+        {
+            context.SetCapture();
         }
 
-        _context.Decode(_batch, cancellation);
-    }
-
-    /// <summary>The token that closes an answer, read off the template: what it writes after a known answer, up to the first token that ends a generation.</summary>
-    private static int[] TurnEnd(LlamaModel model)
-    {
-        var open = model.TokenizeChat(model.FormatChat([ChatMessage.User("a")]));
-        var closed = model.TokenizeChat(model.FormatChat([ChatMessage.User("a"), ChatMessage.Assistant("b")], addGenerationPrompt: false));
-        var end = Array.FindIndex(closed, Math.Min(open.Length, closed.Length), model.IsEndOfGeneration);
-        return end >= 0 ? [closed[end]] : model.Info.EosToken >= 0 ? [model.Info.EosToken] : [];
+        return residuals;
     }
 }

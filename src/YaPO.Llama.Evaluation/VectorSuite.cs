@@ -1,3 +1,4 @@
+using YaPO.Llama.Datasets;
 using YaPO.Llama.Models;
 using YaPO.Llama.Sessions;
 
@@ -58,7 +59,7 @@ public sealed class VectorEvaluator : IDisposable
     /// <summary>Opens a context on a model.</summary>
     public VectorEvaluator(LlamaModel model, VectorSuite suite, int threads = 1)
     {
-        _scorer = new SteeredScorer(model, threads, suite.Test.Concat(suite.Validation).Concat(suite.KnowledgeTest).Max(i => i.Options.Count));
+        _scorer = new SteeredScorer(model, new ScoringOptions { Threads = threads });
         _suite = suite;
     }
 

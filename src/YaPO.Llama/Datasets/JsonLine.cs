@@ -23,6 +23,14 @@ public readonly record struct JsonLine(string Source, int Number, JsonElement Ro
     /// <summary>A string, or null when it is missing.</summary>
     public string? OptionalText(string field) => Has(field) ? Text(field) : null;
 
+    /// <summary>True or false, or null when it is missing.</summary>
+    public bool? OptionalFlag(string field) => Get(field) is not { } value ? null : value.ValueKind switch
+    {
+        JsonValueKind.True => true,
+        JsonValueKind.False => false,
+        _ => throw Bad($"field '{field}' must be true or false, found {Kind(value)}"),
+    };
+
     /// <summary>An integer that must be there, within the limits.</summary>
     public int WholeNumber(string field, int minimum, int maximum) =>
         Require(field) is { ValueKind: JsonValueKind.Number } value && value.TryGetInt32(out var n) && n >= minimum && n <= maximum

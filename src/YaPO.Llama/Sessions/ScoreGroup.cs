@@ -8,6 +8,9 @@ internal sealed class ScoreRow(ScoreRequest request, SequenceToken[] tokens)
     /// <summary>What is evaluated: prompt and completion but its last token.</summary>
     public SequenceToken[] Tokens { get; } = tokens;
 
+    /// <summary>The first position whose logits predict a completion token.</summary>
+    public int FirstOutput => Request.Prompt.Count - 1;
+
     public double[] LogProbs { get; } = new double[request.Completion.Count];
 
     public IReadOnlyList<TokenLogProb>[] Top { get; } = new IReadOnlyList<TokenLogProb>[request.Completion.Count];
@@ -15,51 +18,91 @@ internal sealed class ScoreRow(ScoreRequest request, SequenceToken[] tokens)
     public ScoreResult Result(bool withTop) => new(LogProbs.Sum(), LogProbs, [.. Request.Completion], withTop ? Top : []);
 }
 
-/// <summary>
-/// Requests that are evaluated together: as many as there are sequences, cells and batch rows for, sharing the tokens at the front that are equal in
-/// all of them (under equal strengths) and whose logits none of them needs.
-/// </summary>
-internal sealed class ScoreGroup(int sequences, int cells, int batchRows)
+/// <summary>Requests with one prompt, such as the answers to one question: their common beginning, completion tokens included, is computed once.</summary>
+internal sealed class ScoreBranch(ScoreRow first)
 {
-    private readonly List<ScoreRow> rows = [];
+    private readonly List<ScoreRow> rows = [first];
 
     public IReadOnlyList<ScoreRow> Rows => rows;
 
-    /// <summary>Tokens that all rows share.</summary>
+    /// <summary>Tokens at the front that all rows share.</summary>
+    public int SharedTokens { get; private set; } = first.Tokens.Length;
+
+    public void Add(ScoreRow row, int shared)
+    {
+        rows.Add(row);
+        SharedTokens = shared;
+    }
+}
+
+/// <summary>
+/// Requests that are evaluated together, as many as there are sequences and cells for, as a tree of three levels: what all share (a few-shot
+/// header, say), what the requests with one prompt share, and the rest of each. Tokens are shared where ids and strengths are equal.
+/// </summary>
+internal sealed class ScoreGroup(int sequences, int cells)
+{
+    private readonly List<ScoreBranch> branches = [];
+    private int count;
+
+    public IReadOnlyList<ScoreBranch> Branches => branches;
+
+    /// <summary>Tokens at the front that all branches share and whose logits nobody needs; 0 for a single branch.</summary>
     public int SharedTokens { get; private set; }
 
     /// <summary>Adds a row; false when it does not fit beside the others. A first row always fits.</summary>
     public bool TryAdd(ScoreRow row, IReadOnlyList<SteeringSetting> steering)
     {
-        if (rows.Count == 0)
+        if (count == 0)
         {
-            rows.Add(row);
-            SharedTokens = row.Request.Prompt.Count - 1;
+            branches.Add(new ScoreBranch(row));
+            count = 1;
             return true;
         }
 
-        if (rows.Count == sequences)
+        if (count == sequences)
         {
             return false;
         }
 
-        var shared = Shared(rows[0], row, Math.Min(SharedTokens, row.Request.Prompt.Count - 1), steering);
-        var own = rows.Sum(r => r.Tokens.Length - shared) + row.Tokens.Length - shared;
-        if (shared + own > cells || own > batchRows)
+        var last = branches[^1];
+        var joins = last.Rows[0].Request.Prompt.SequenceEqual(row.Request.Prompt);
+        var shared = joins ? Shared(last.Rows[0], row, Math.Min(last.SharedTokens, row.Tokens.Length), steering) : 0;
+        var front = joins ? SharedTokens : Front(row, steering);
+        var own = row.Tokens.Length - (joins ? shared : front);
+        var used = front + own + branches.Sum(b => Used(b, joins && b == last ? shared : b.SharedTokens, front));
+        if (used > cells)
         {
             return false;
         }
 
-        rows.Add(row);
-        SharedTokens = shared;
+        if (joins)
+        {
+            last.Add(row, shared);
+        }
+        else
+        {
+            branches.Add(new ScoreBranch(row));
+        }
+
+        SharedTokens = front;
+        count++;
         return true;
     }
 
     public void Clear()
     {
-        rows.Clear();
-        SharedTokens = 0;
+        branches.Clear();
+        (count, SharedTokens) = (0, 0);
     }
+
+    private int Front(ScoreRow row, IReadOnlyList<SteeringSetting> steering)
+    {
+        var first = branches[0].Rows[0];
+        var limit = branches.Count == 1 ? first.FirstOutput : SharedTokens;
+        return Shared(first, row, Math.Min(limit, row.FirstOutput), steering);
+    }
+
+    private static int Used(ScoreBranch branch, int shared, int front) => shared - front + branch.Rows.Sum(r => r.Tokens.Length - shared);
 
     private static int Shared(ScoreRow a, ScoreRow b, int limit, IReadOnlyList<SteeringSetting> steering)
     {

@@ -12,6 +12,7 @@ namespace YaPO.Llama.Sessions;
 public sealed class Scorer : IDisposable
 {
     private readonly LlamaContext context;
+    private readonly bool ownsContext;
     private readonly int top;
     private readonly DecodeBatch batch = new();
     private readonly LikeliestTokens likeliest = new();
@@ -24,6 +25,7 @@ public sealed class Scorer : IDisposable
         options ??= new ScorerOptions();
         top = Math.Clamp(options.Top, 0, model.Info.VocabularySize);
         context = new LlamaContext(model, options.Context.Sequences == 0 ? options.Context with { Sequences = 8 } : options.Context);
+        ownsContext = true;
         try
         {
             Steering = steering ?? [];
@@ -34,6 +36,17 @@ public sealed class Scorer : IDisposable
             throw;
         }
     }
+
+    /// <summary>Scores on a context that stays the caller's; its sequences and cells bound what is evaluated together. Whatever it holds is dropped.</summary>
+    public Scorer(LlamaContext context, int top = 0)
+    {
+        ArgumentNullException.ThrowIfNull(context);
+        this.context = context;
+        this.top = Math.Clamp(top, 0, context.Model.Info.VocabularySize);
+    }
+
+    /// <summary>Tokens computed since the beginning: what requests share is counted once.</summary>
+    public long EvaluatedTokens { get; private set; }
 
     /// <summary>What acts where. Changing only strengths or positions costs nothing.</summary>
     /// <exception cref="YapoException">A vector does not fit the model; the old steering stays.</exception>
@@ -62,7 +75,7 @@ public sealed class Scorer : IDisposable
     public IEnumerable<ScoreResult> Score(IEnumerable<ScoreRequest> requests, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(requests);
-        var group = new ScoreGroup(context.SequenceLimit, context.ContextSize, context.BatchSize);
+        var group = new ScoreGroup(context.SequenceLimit, context.ContextSize);
         var index = 0;
         foreach (var request in requests)
         {
@@ -85,8 +98,14 @@ public sealed class Scorer : IDisposable
         }
     }
 
-    /// <summary>Releases the context. The model stays.</summary>
-    public void Dispose() => context.Dispose();
+    /// <summary>Releases the context where it is its own. The model stays.</summary>
+    public void Dispose()
+    {
+        if (ownsContext)
+        {
+            context.Dispose();
+        }
+    }
 
     /// <summary>Prompt and completion with roles; the last completion token is predicted, never evaluated.</summary>
     private SequenceToken[] Tokens(ScoreRequest request, int index)
@@ -119,53 +138,73 @@ public sealed class Scorer : IDisposable
 
     private ScoreResult[] Evaluate(ScoreGroup group, CancellationToken cancellation)
     {
-        var rows = group.Rows;
-        if (rows.Count == 0)
+        var branches = group.Branches;
+        if (branches.Count == 0)
         {
             return [];
         }
 
         context.Remove(-1, 0);
-        var prefix = rows.Count > 1 ? group.SharedTokens : 0;
+        var wanted = new List<WantedLogProb>();
         batch.Clear(steering.Length);
-        for (var position = 0; position < prefix; position++)
+        var front = group.SharedTokens;
+        Evaluate(branches[0].Rows[0], [], 0, front, 0, wanted, cancellation);
+        Flush(wanted, cancellation);
+        for (int b = 0, lead = 0; b < branches.Count; lead += branches[b].Rows.Count, b++)
         {
-            Add(rows[0].Tokens[position], position, 0, output: false);
-            if (batch.Count == context.BatchSize)
-            {
-                Flush([], cancellation);
-            }
+            Share(0, lead, front);
+            Evaluate(branches[b].Rows[0], branches[b].Rows, front, branches[b].SharedTokens, lead, wanted, cancellation);
         }
 
-        Flush([], cancellation);
-        for (var sequence = 1; sequence < rows.Count && prefix > 0; sequence++)
+        Flush(wanted, cancellation);
+        for (int b = 0, lead = 0; b < branches.Count; lead += branches[b].Rows.Count, b++)
         {
-            context.Copy(0, sequence, 0, prefix);
-        }
-
-        var wanted = new List<(ScoreRow Row, int Batch, int Completion)>();
-        for (var sequence = 0; sequence < rows.Count; sequence++)
-        {
-            var row = rows[sequence];
-            var firstOutput = row.Request.Prompt.Count - 1;
-            for (var position = prefix; position < row.Tokens.Length; position++)
+            var (rows, shared) = (branches[b].Rows, branches[b].SharedTokens);
+            for (var r = 0; r < rows.Count; r++)
             {
-                var scores = position >= firstOutput && row.Request.Completion.Count > 0;
-                var batchRow = Add(row.Tokens[position], position, sequence, scores);
-                if (scores)
+                if (rows[r].Tokens.Length > shared)
                 {
-                    wanted.Add((row, batchRow, position - firstOutput));
-                }
-
-                if (batch.Count == context.BatchSize)
-                {
-                    Flush(wanted, cancellation);
+                    Share(lead, lead + r, shared);
+                    Evaluate(rows[r], [rows[r]], shared, rows[r].Tokens.Length, lead + r, wanted, cancellation);
                 }
             }
         }
 
         Flush(wanted, cancellation);
-        return [.. rows.Select(row => row.Result(top > 0))];
+        return [.. branches.SelectMany(b => b.Rows).Select(row => row.Result(top > 0))];
+    }
+
+    /// <summary>Lets a sequence begin with the cells of another that were computed before.</summary>
+    private void Share(int source, int target, int tokens)
+    {
+        if (source != target && tokens > 0)
+        {
+            context.Copy(source, target, 0, tokens);
+        }
+    }
+
+    /// <summary>Queues positions [start, end) of a row in a sequence; their logits serve every row in <paramref name="serves"/>.</summary>
+    private void Evaluate(
+        ScoreRow row, IReadOnlyList<ScoreRow> serves, int start, int end, int sequence, List<WantedLogProb> wanted, CancellationToken cancellation)
+    {
+        for (var position = start; position < end; position++)
+        {
+            var completion = position - row.FirstOutput;
+            var output = completion >= 0 && serves.Any(r => completion < r.Request.Completion.Count);
+            var batchRow = Add(row.Tokens[position], position, sequence, output);
+            foreach (var served in output ? serves : [])
+            {
+                if (completion < served.Request.Completion.Count)
+                {
+                    wanted.Add(new WantedLogProb(served, batchRow, completion));
+                }
+            }
+
+            if (batch.Count == context.BatchSize)
+            {
+                Flush(wanted, cancellation);
+            }
+        }
     }
 
     private int Add(SequenceToken token, int position, int sequence, bool output)
@@ -179,17 +218,21 @@ public sealed class Scorer : IDisposable
         return batch.Add(token.Id, position, sequence, output, strengths);
     }
 
-    private void Flush(List<(ScoreRow Row, int Batch, int Completion)> wanted, CancellationToken cancellation)
+    private void Flush(List<WantedLogProb> wanted, CancellationToken cancellation)
     {
         if (batch.Count > 0)
         {
             context.Decode(batch, cancellation);
-            foreach (var (row, batchRow, completion) in wanted)
+            EvaluatedTokens += batch.Count;
+            foreach (var same in wanted.GroupBy(w => w.Batch))
             {
-                row.LogProbs[completion] = context.LogProbs(batchRow, [row.Request.Completion[completion]])[0];
-                if (top > 0)
+                var served = same.ToArray();
+                var logprobs = context.LogProbs(same.Key, Array.ConvertAll(served, w => w.Row.Request.Completion[w.Completion]));
+                var best = top > 0 ? likeliest.Of(context, same.Key, top) : [];
+                for (var i = 0; i < served.Length; i++)
                 {
-                    row.Top[completion] = likeliest.Of(context, batchRow, top);
+                    var (row, _, completion) = served[i];
+                    (row.LogProbs[completion], row.Top[completion]) = (logprobs[i], best);
                 }
             }
         }
@@ -197,4 +240,7 @@ public sealed class Scorer : IDisposable
         wanted.Clear();
         batch.Clear();
     }
+
+    /// <summary>A completion token of a row and the batch row whose logits predict it.</summary>
+    private readonly record struct WantedLogProb(ScoreRow Row, int Batch, int Completion);
 }

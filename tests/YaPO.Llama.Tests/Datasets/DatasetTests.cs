@@ -62,7 +62,7 @@ public sealed class DatasetTests : IDisposable
     public void Load_EmptyOrMissing_SaysSo()
     {
         FluentActions.Invoking(() => PreferencePair.Load(_folder.Write("empty.jsonl", "\n\n"))).Should().Throw<YapoException>().WithMessage("*holds no preference pairs*");
-        FluentActions.Invoking(() => McqItem.Load(_folder.Write("empty.jsonl", ""))).Should().Throw<YapoException>().WithMessage("*holds no questions*");
+        FluentActions.Invoking(() => MultipleChoiceItem.Read(_folder.Write("empty.jsonl", ""))).Should().Throw<YapoException>().WithMessage("*holds no questions*");
         FluentActions.Invoking(() => PreferencePair.Load(_folder.File("none"))).Should().Throw<YapoException>().Which.Kind.Should().Be(YapoErrorKind.Io);
     }
 
@@ -130,20 +130,42 @@ public sealed class DatasetTests : IDisposable
     [Fact]
     public void Mcq_RoundTrip()
     {
-        var item = new McqItem("Wie groß?", ["a", "b", "c"], 2, "size", "egypt", true, 1);
-        var plain = new McqItem("q", ["a", "b"], 0, Line: 2);
+        MultipleChoiceItem[] items =
+        [
+            new() { Id = "a", Topic = "size", Prompt = "Wie groß?", Options = ["a", "b", "c"], Answer = 2, Culture = "egypt", Localized = true, Line = 1 },
+            new() { Id = "b", Topic = "food", Prompt = "q", Options = ["a", "b"], Labels = ["x", "y"], Contents = ["1", "2"], Line = 2 },
+        ];
+        MultipleChoiceItem.Write(_folder.File("m.jsonl"), items);
 
-        var items = McqItem.Load(_folder.Write("m.jsonl", item.ToJson() + "\n" + plain.ToJson() + "\n"));
+        MultipleChoiceItem.Read(_folder.File("m.jsonl")).Should().BeEquivalentTo(items);
+        File.ReadLines(_folder.File("m.jsonl")).First().Should().Be("""{"id":"a","topic":"size","prompt":"Wie groß?","options":["a","b","c"],"answer":2,"culture":"egypt","localized":true}""");
+    }
 
-        items.Should().BeEquivalentTo([item, plain]);
-        item.ToJson().Should().Be("""{"question":"Wie groß?","options":["a","b","c"],"answer":2,"topic":"size","culture":"egypt","localized":true}""");
+    [Fact]
+    public void Mcq_OtherNamesOfFields_AreRead()
+    {
+        var path = _folder.Write("m.jsonl", """
+            {"question": "q", "subject": "law", "choices": ["a", "b", "c", "d"], "answer": 3}
+            {"prompt": "q", "options": ["yes", "no"], "answer": "(B)"}
+            {"prompt": "q", "options": ["yes", "no"], "answer": " no "}
+            """);
+
+        var items = MultipleChoiceItem.Read(path);
+
+        items.Select(i => i.Answer).Should().Equal(3, 1, 1);
+        items[0].Topic.Should().Be("law");
+        items.Skip(1).Select(i => i.Topic).Should().OnlyHaveUniqueItems("a question without a topic is its own");
     }
 
     [Theory]
-    [InlineData("{\"question\": \"q\", \"options\": [\"a\"], \"answer\": 0}", "*2 … 26 different strings*")]
-    [InlineData("{\"question\": \"q\", \"options\": [\"a\", \"a\"], \"answer\": 0}", "*different*")]
-    [InlineData("{\"question\": \"q\", \"options\": [\"a\", \"b\"], \"answer\": 2}", "*'answer' must be an integer in 0 … 1, found the number 2*")]
-    [InlineData("{\"question\": \"q\", \"options\": [\"a\", \"b\"], \"answer\": 0, \"localized\": 1}", "*'localized'*")]
+    [InlineData("{\"prompt\": \"q\", \"options\": [\"a\"], \"answer\": 0}", "*line 1:*2 … 26 answers*found 1")]
+    [InlineData("{\"prompt\": \"q\", \"options\": [\"a\", \" \"], \"answer\": 0}", "*one of them empty*")]
+    [InlineData("{\"prompt\": \"q\", \"options\": [\"a\", \"b\"], \"answer\": 2}", "*'answer' must be an integer in 0 … 1, found the number 2*")]
+    [InlineData("{\"prompt\": \"q\", \"options\": [\"a\", \"b\"], \"answer\": \"C\"}", "*'answer' is \"C\", expected an index, a letter A … B*")]
+    [InlineData("{\"prompt\": \"q\", \"options\": [\"a\", \"b\"]}", "*neither 'answer'*nor 'labels'*")]
+    [InlineData("{\"prompt\": \"q\", \"options\": [\"a\", \"b\"], \"labels\": [\"x\"]}", "*2 options, 1 labels*")]
+    [InlineData("{\"options\": [\"a\", \"b\"], \"answer\": 0}", "*field 'prompt' is missing; the line has options, answer*")]
+    [InlineData("{\"prompt\": \"q\", \"options\": [\"a\", \"b\"], \"answer\": 0, \"localized\": 1}", "*'localized' must be true or false*")]
     public void Mcq_BadLine_IsNamed(string line, string message) =>
-        FluentActions.Invoking(() => McqItem.Load(_folder.Write("m.jsonl", line))).Should().Throw<YapoException>().WithMessage(message);
+        FluentActions.Invoking(() => MultipleChoiceItem.Read(_folder.Write("m.jsonl", line))).Should().Throw<YapoException>().WithMessage(message);
 }

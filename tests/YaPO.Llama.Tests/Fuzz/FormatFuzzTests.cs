@@ -154,8 +154,16 @@ public sealed class FormatFuzzTests : IDisposable
             """u8.ToArray();
         Fuzz(20, pairs, "x.jsonl", path => PreferencePair.Load(path));
         Fuzz(21, """{"prompt_tokens": [1, 2], "completion_tokens": [3], "id": {"a": "b"}}"""u8.ToArray(), "x.jsonl", path => Assert.All(ScoreItem.Read(path), s => Assert.True(s.Line > 0)));
-        Fuzz(22, """{"question": "q", "options": ["a", "b"], "answer": 1, "localized": false}"""u8.ToArray(), "x.jsonl", path => McqItem.Load(path));
+        Fuzz(22, """{"question": "q", "options": ["a", "b"], "answer": 1, "localized": false}"""u8.ToArray(), "x.jsonl", path => MultipleChoiceItem.Read(path));
         Fuzz(23, """{"messages": [{"role": "user", "content": "\ud83d\ude00"}], "id": 1}"""u8.ToArray(), "x.jsonl", path => Assert.All(PromptItem.Read(path), s => Assert.True(s.Line > 0)));
+    }
+
+    [Fact]
+    public void ChoiceFiles_Damaged_GiveOnlyClearErrors()
+    {
+        Fuzz(24, "\"What, then?\",a,\"b \"\"c\"\"\",d,e,B\nq2,a,b,c,d,A\n"u8.ToArray(), "x.csv", path => ChoiceFile.Load(path));
+        Fuzz(25, "country,localization_status,prompt-mcq,chosen-mcq\nEgypt,localized,\"Größe?\n1. a\n2. b\",\\boxed{2}\n"u8.ToArray(), "x.csv", path => ChoiceFile.Load(path));
+        Fuzz(26, """[{"question": "q\nChoices:\n (A) a\n (B) b", "answer_matching_behavior": "(A)", "answer_not_matching_behavior": "(B)"}]"""u8.ToArray(), "x.json", path => ChoiceFile.Load(path));
     }
 
     /// <summary>Whatever is accepted must be readable as far as its type allows, with as many values as its shape says.</summary>

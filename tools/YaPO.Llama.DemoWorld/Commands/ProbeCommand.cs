@@ -1,4 +1,5 @@
 using System.CommandLine;
+using YaPO.Llama.Datasets;
 using YaPO.Llama.DemoWorld.Recipe;
 using YaPO.Llama.DemoWorld.Worlds;
 using YaPO.Llama.Evaluation;

@@ -1,3 +1,4 @@
+using YaPO.Llama.Datasets;
 using YaPO.Llama.DemoWorld.Corpus;
 using YaPO.Llama.DemoWorld.Worlds;
 using YaPO.Llama.Evaluation;

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using YaPO.Llama.Datasets;
 using YaPO.Llama.DemoWorld.Worlds;
 using YaPO.Llama.Evaluation;
 using YaPO.Llama.IO;

@@ -1,5 +1,6 @@
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using YaPO.Llama.Datasets;
 using YaPO.Llama.DemoWorld.Datasets;
 using YaPO.Llama.DemoWorld.Worlds;
 using YaPO.Llama.Evaluation;

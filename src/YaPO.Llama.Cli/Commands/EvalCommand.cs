@@ -1,0 +1,15 @@
+using System.CommandLine;
+using YaPO.Llama.Cli.Terminal;
+
+namespace YaPO.Llama.Cli.Commands;
+
+/// <summary><c>eval</c>: what a vector does, beside everything it must be compared with.</summary>
+internal static class EvalCommand
+{
+    public static Command Build(CommandConsole console)
+    {
+        var command = new Command("eval", "Measure a vector beside prompt, flattened direction, random and other controls.");
+        command.Subcommands.Add(EvalMcqCommand.Build(console));
+        return command;
+    }
+}

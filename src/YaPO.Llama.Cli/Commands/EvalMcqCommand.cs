@@ -1,0 +1,136 @@
+using System.CommandLine;
+using YaPO.Llama.Cli.Errors;
+using YaPO.Llama.Cli.Evaluations;
+using YaPO.Llama.Cli.Options;
+using YaPO.Llama.Cli.Terminal;
+using YaPO.Llama.Datasets;
+using YaPO.Llama.Evaluation;
+using YaPO.Llama.Evaluation.Controls;
+using YaPO.Llama.Evaluation.Reports;
+using YaPO.Llama.Evaluation.Suites;
+
+namespace YaPO.Llama.Cli.Commands;
+
+/// <summary><c>eval mcq</c>: multiple-choice questions.</summary>
+internal static class EvalMcqCommand
+{
+    internal sealed record Options(
+        EvaluationSettings Evaluation, ChoiceMode Mode, string? Label, string? Layout, bool ShowOptions, int Shots, string? FewShot, int MaxTokens, string? Knowledge);
+
+    public static Command Build(CommandConsole console)
+    {
+        var shared = new EvaluationOptions(
+            "Questions, repeatable: JSON Lines of {prompt, options, answer | labels}, MMLU (CSV or JSON Lines), CAA (JSON), BiPO (CSV) or Deep-Culture-Lense (CSV or JSON Lines) (required).");
+        var by = new Option<string>("--by")
+        {
+            Description = "How an answer is read: text (log-probability of each whole answer), letter (options in the prompt, turned through all places), generated (the greedy answer).",
+            DefaultValueFactory = _ => "text",
+            HelpName = "text|letter|generated",
+        }.OneOf("text", "letter", "generated");
+        var label = new Option<string?>("--label")
+        {
+            Description = "Label (a culture) whose answer counts (default: the vector's name where the data has it as a label, else each question's own answer).",
+            HelpName = "LABEL",
+        };
+        var layout = new Option<string?>("--layout") { Description = "How options are lettered: dotted (\"A. text\", MMLU) or parenthesized (\"(A) text\", CAA) (default: as the data's own form has it).", HelpName = "LAYOUT" };
+        layout.Validators.Add(result =>
+        {
+            foreach (var token in result.Tokens.Where(t => t.Value is not ("dotted" or "parenthesized")))
+            {
+                result.AddError($"--layout '{token.Value}' is unknown: expected dotted, parenthesized");
+            }
+        });
+        var show = new Option<bool>("--show-options") { Description = "With --by generated: put the lettered options into the prompt and accept a letter (default: off)." };
+        var shots = new Option<int>("--shots") { Description = "Solved questions of --few-shot in front of each question.", DefaultValueFactory = _ => 0, HelpName = "N" }.Within(0, 64);
+        var fewShot = new Option<string?>("--few-shot") { Description = "Where the solved questions come from, the first N of the file (default: none).", HelpName = "FILE" };
+        var maxTokens = new Option<int>("-n", "--max-tokens") { Description = "With --by generated: longest answer, in tokens.", DefaultValueFactory = _ => 48, HelpName = "N" }.Within(1, 1 << 16);
+        var knowledge = new Option<string?>("--knowledge") { Description = "Questions that steering should leave alone, measured beside (default: none).", HelpName = "FILE" };
+        var command = new Command("mcq", "Multiple-choice questions: by answer text, by letter, or by generated answer.") { by, label, layout, show, shots, fewShot, maxTokens, knowledge };
+        shared.AddTo(command);
+        command.Validators.Add(result =>
+        {
+            if (result.GetValue(shots) > 0 && result.GetValue(fewShot) is null)
+            {
+                result.AddError("--shots needs --few-shot FILE, solved questions that are not tested");
+            }
+        });
+        return command.Handle(
+            console,
+            parsed => new Options(
+                shared.Read(parsed), Enum.Parse<ChoiceMode>(parsed.GetValue(by)!, ignoreCase: true), parsed.GetValue(label), parsed.GetValue(layout), parsed.GetValue(show),
+                parsed.GetValue(shots), parsed.GetValue(fewShot), parsed.GetValue(maxTokens), parsed.GetValue(knowledge)),
+            HandleAsync);
+    }
+
+    internal static async Task<int> HandleAsync(Options options, CommandConsole console, CancellationToken cancellation)
+    {
+        var settings = options.Evaluation;
+        var data = settings.Data.Select(ChoiceFile.Load).ToList();
+        var validation = settings.Validation is null ? null : ChoiceFile.Load(settings.Validation);
+        var fewShot = options.FewShot is null ? null : ChoiceFile.Load(options.FewShot);
+        var knowledge = options.Knowledge is null ? null : ChoiceFile.Load(options.Knowledge);
+        if (fewShot is not null && fewShot.Items.Count < options.Shots)
+        {
+            throw new YapoException(YapoErrorKind.Format, $"{fewShot.Path} holds {fewShot.Items.Count} questions, --shots asks for {options.Shots}");
+        }
+
+        foreach (var (other, what) in new[] { (validation, "validation data"), (fewShot, "few-shot data") })
+        {
+            if (other is not null)
+            {
+                LeakCheck.Require(data.SelectMany(Places), Places(other), what, settings.AllowLeak, console);
+            }
+        }
+
+        using var run = EvaluationRun.Open(settings, console, cancellation);
+        var items = data.SelectMany(f => f.Items).ToList();
+        var examples = fewShot?.Items.Take(options.Shots).ToList() ?? [];
+        var layout = options.Layout is { } given ? Enum.Parse<LetterLayout>(given, ignoreCase: true) : data[0].Format == ChoiceFormat.Caa ? LetterLayout.Parenthesized : LetterLayout.Dotted;
+        ChoiceSuite Suite(IReadOnlyList<MultipleChoiceItem> from, string file, string? label)
+        {
+            try
+            {
+                return new ChoiceSuite(from, new ChoiceSuiteOptions { Mode = options.Mode, Label = label, Layout = layout, ShowOptions = options.ShowOptions, Examples = examples, MaxTokens = options.MaxTokens });
+            }
+            catch (YapoException e)
+            {
+                throw new YapoException(e.Kind, $"{file}: {e.Message}", e);
+            }
+        }
+
+        var report = await Task.Run(
+            () => run.Run(
+                subject =>
+                {
+                    var label = options.Label ?? Inferred(subject, items);
+                    return new VectorSuites(Suite(items, string.Join(", ", settings.Data), label), validation is null ? null : Suite(validation.Items, validation.Path, label), label);
+                },
+                knowledge is null ? null : Suite(knowledge.Items, knowledge.Path, null),
+                (trial, subjects) => Matrix(trial, subjects, items, label => Suite(items, string.Join(", ", settings.Data), label), cancellation),
+                cancellation),
+            CancellationToken.None).ConfigureAwait(false);
+        if (settings.Json)
+        {
+            console.Out.WriteLine(report.ToJson());
+        }
+        else
+        {
+            console.WriteReport(report);
+        }
+
+        return ExitCodes.Success;
+    }
+
+    private static IEnumerable<LeakCheck.Place> Places(ChoiceFile file) => file.Items.Select(i => new LeakCheck.Place(i.Prompt, file.Path, i.Line));
+
+    /// <summary>The vector's name where the data has it as a label.</summary>
+    private static string? Inferred(SubjectVector? subject, List<MultipleChoiceItem> items) =>
+        subject is not null && items.Any(i => (i.Labels ?? [i.Culture ?? ""]).Contains(subject.Name, StringComparer.OrdinalIgnoreCase)) ? subject.Name : null;
+
+    /// <summary>Every vector against every label of the questions that name none.</summary>
+    private static LabelMatrix? Matrix(Trial trial, IReadOnlyList<SubjectVector> subjects, List<MultipleChoiceItem> items, Func<string, ChoiceSuite> suite, CancellationToken cancellation)
+    {
+        var labels = items.Where(i => i.Labels is not null && i.Answer is null).SelectMany(i => i.Labels!).Distinct().Order(StringComparer.Ordinal).ToList();
+        return labels.Count == 0 ? null : new LabelMatrix(labels, trial.Shares(subjects, [.. labels.Select(suite)], cancellation));
+    }
+}

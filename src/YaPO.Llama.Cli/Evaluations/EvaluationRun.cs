@@ -1,0 +1,200 @@
+using YaPO.Llama.Cli.Steered;
+using YaPO.Llama.Cli.Terminal;
+using YaPO.Llama.Evaluation;
+using YaPO.Llama.Evaluation.Controls;
+using YaPO.Llama.Evaluation.Reports;
+using YaPO.Llama.Evaluation.Suites;
+using YaPO.Llama.Sae;
+using YaPO.Llama.Steering;
+
+namespace YaPO.Llama.Cli.Evaluations;
+
+/// <summary>The suites of one vector.</summary>
+/// <param name="Test">Reported once.</param>
+/// <param name="Validation">Chooses strengths; null: they are given.</param>
+/// <param name="Label">What counts for it.</param>
+internal sealed record VectorSuites(ISuite Test, ISuite? Validation, string? Label = null);
+
+/// <summary>Runs a suite for every vector of the command line and puts the report together.</summary>
+internal sealed class EvaluationRun : IDisposable
+{
+    private const ulong SmallModel = 50_000_000;
+
+    // Below this many multiplications, 99 controls of each kind take a minute or two on two cores.
+    private const double CheapWork = 4e12;
+
+    private static readonly double[] DefaultGrid = [0.25, 0.5, 0.75, 1, 1.5, 2];
+
+    private readonly EvaluationSettings _settings;
+    private readonly CommandConsole _console;
+    private readonly SaeFile? _sae;
+    private readonly List<string> _notes = [];
+    private ProgressLine? _progress;
+
+    private EvaluationRun(EvaluationSettings settings, SteeredModel steered, SaeFile? sae, CommandConsole console) =>
+        (_settings, Steered, _sae, _console) = (settings, steered, sae, console);
+
+    public SteeredModel Steered { get; }
+
+    /// <summary>Opens model, vectors and SAE and checks that they belong together.</summary>
+    public static EvaluationRun Open(EvaluationSettings settings, CommandConsole console, CancellationToken cancellation)
+    {
+        var sae = settings.Sae is null ? null : SaeFile.Open(settings.Sae);
+        SteeredModel? steered = null;
+        try
+        {
+            steered = SteeredModel.Open(settings.Steering, settings.Engine, console, cancellation);
+            if (steered.Vectors.FirstOrDefault(v => v.File.Vectors.Any(x => x.Sae?.Activation == SaeActivation.TopK)) is { } topK)
+            {
+                throw new YapoException(YapoErrorKind.Unsupported, $"{topK.Path}: controls cannot be matched to a vector of a TopK SAE, whose latents depend on each other; convert the SAE to thresholds first");
+            }
+
+            if (sae is not null)
+            {
+                RequireFits(sae, steered);
+            }
+
+            return new EvaluationRun(settings, steered, sae, console);
+        }
+        catch
+        {
+            steered?.Dispose();
+            sae?.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Measures; <paramref name="suites"/> gives the suites for a vector, or for null, where there is none.</summary>
+    public EvaluationReport Run(
+        Func<SubjectVector?, VectorSuites> suites, ISuite? knowledge, Func<Trial, IReadOnlyList<SubjectVector>, LabelMatrix?>? matrix, CancellationToken cancellation)
+    {
+        var subjects = Steered.Vectors.Select(v => SubjectVector.Of(v.Source)).ToList();
+        var first = suites(subjects.FirstOrDefault());
+        var workers = _settings.Workers > 0 ? _settings.Workers : Steered.Model.Info.ParameterCount < SmallModel ? Environment.ProcessorCount : 1;
+        var options = new TrialOptions
+        {
+            Knowledge = knowledge,
+            PromptOnly = _settings.PromptOnly,
+            Controls = subjects.Count == 0 ? 0 : _settings.Controls ?? DefaultControls(first),
+            ControlItems = _settings.ControlItems,
+            Seed = _settings.Seed,
+            Sae = _sae,
+            Workers = workers,
+        };
+        var scoring = new ScoringOptions { Threads = Steered.ContextFor(1).Threads, Sequences = _settings.Parallel, Cells = _settings.Engine.ContextSize ?? new ScoringOptions().Cells };
+        Note(subjects, options);
+
+        var vectors = new List<VectorReport>();
+        ReportRow? unsteered = null;
+        Throughput throughput = new(0, 0, 0);
+        LabelMatrix? labels = null;
+        foreach (var subject in subjects)
+        {
+            var own = suites(subject);
+            using var trial = new Trial(Steered.Model, options with { Validation = own.Validation, Strengths = _settings.Strengths ?? [.. DefaultGrid.Select(x => x * subject.Strength)] }, scoring, p => Report(subject.Name, p));
+            vectors.Add(trial.Run(subject, own.Test, own.Label, cancellation));
+            throughput = Add(throughput, trial.Throughput);
+            if (subject == subjects[^1] && subjects.Count > 1 && matrix is not null)
+            {
+                labels = matrix(trial, [.. subjects.Zip(vectors, (s, v) => s with { Strength = v.Strength })]);
+            }
+        }
+
+        if (subjects.Count == 0)
+        {
+            using var trial = new Trial(Steered.Model, options, scoring, p => Report("unsteered", p));
+            unsteered = trial.Unsteered(first.Test, cancellation);
+            throughput = trial.Throughput;
+        }
+
+        _console.EndProgress();
+        var value = vectors.Count > 0 ? vectors[0].Rows[0].Value : unsteered!.Value;
+        return new EvaluationReport
+        {
+            Verdict = vectors.Count > 0 ? string.Join(" ", vectors.Select(v => v.Verdict)) : "No vector was given: this is the model as it is.",
+            Suite = first.Test.Name,
+            Measure = first.Test.Measure,
+            IsShare = first.Test.IsShare,
+            LowerIsBetter = first.Test.LowerIsBetter,
+            Model = Steered.Model.Path,
+            Data = string.Join(", ", _settings.Data),
+            Items = value.Count,
+            Topics = first.Test.Topics,
+            Seed = _settings.Seed,
+            Unsteered = unsteered,
+            Vectors = vectors,
+            Matrix = labels,
+            Notes = _notes,
+            Throughput = throughput,
+        };
+    }
+
+    public void Dispose()
+    {
+        Steered.Dispose();
+        _sae?.Dispose();
+    }
+
+    private void Report(string vector, TrialProgress p)
+    {
+        _progress ??= _console.Progress("evaluating", p.Total, "items");
+        _progress.Report(p.Done, string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{p.TokensPerSecond:0} tok/s, {vector}: {p.What}"));
+    }
+
+    /// <summary>Every control that method and reader may expect and that is not there is named.</summary>
+    private void Note(List<SubjectVector> subjects, TrialOptions options)
+    {
+        if (subjects.Count == 0)
+        {
+            return;
+        }
+
+        if (options.PromptOnly is null)
+        {
+            _notes.Add("no prompt to compare with: prompting often does as well or better; give one with --prompt-only");
+        }
+
+        if (_settings.Validation is null)
+        {
+            _notes.Add("the strength was not chosen here; every control is matched to it. Choose it on data of its own with --validation");
+        }
+
+        if (options.Controls > 0 && _sae is null && subjects.Any(s => s.Parts[0].Vector.Kind == VectorKind.Sparse))
+        {
+            _notes.Add("no random latents: they come from the vector's SAE; give it with --sae");
+        }
+
+        if (subjects.Any(s => s.Parts.Count > 1))
+        {
+            _notes.Add("vectors of several layers: ‖Δh‖ is matched layer by layer on unsteered residuals, and no random latents are drawn");
+        }
+    }
+
+    /// <summary>99 where that is cheap. Decided by counting, not by timing, so that one command gives one report.</summary>
+    private int DefaultControls(VectorSuites suites)
+    {
+        const double tokensPerItem = 64;
+        var items = (double)Math.Min(_settings.ControlItems, suites.Test.Count)
+            + ((_settings.Strengths?.Count ?? DefaultGrid.Length) * Math.Min(_settings.ControlItems, suites.Validation?.Count ?? 0));
+        return 99 * items * tokensPerItem * Steered.Model.Info.ParameterCount <= CheapWork ? 99 : 19;
+    }
+
+    private static void RequireFits(SaeFile sae, SteeredModel steered)
+    {
+        foreach (var vector in steered.Vectors.SelectMany(v => v.File.Vectors).Where(v => v.Kind == VectorKind.Sparse))
+        {
+            if (vector.Sae!.Width != sae.Info.Width || vector.Layer != sae.Info.Layer || sae.Info.DModel != steered.Model.Info.ModelWidth)
+            {
+                throw new YapoException(
+                    YapoErrorKind.Mismatch,
+                    $"{sae.Path} has {sae.Info.Width} latents of layer {sae.Info.Layer}; vector {vector.Name} was made of {vector.Sae.Width} of layer {vector.Layer}. Give the SAE that it was trained with");
+            }
+        }
+    }
+
+    private static Throughput Add(Throughput a, Throughput b)
+    {
+        var (tokens, seconds) = (a.Tokens + b.Tokens, a.Seconds + b.Seconds);
+        return new Throughput(tokens, seconds, seconds > 0 ? tokens / seconds : 0);
+    }
+}
