@@ -11,7 +11,7 @@ namespace YaPO.Llama.Evaluation;
 /// <summary>What is measured beside the vector.</summary>
 public sealed record TrialOptions
 {
-    /// <summary>Chooses the strength of every arm, by one rule: the best value, the smallest strength of equals. Null: every arm is matched to the given strength.</summary>
+    /// <summary>Chooses the strength of every arm, by one rule: the smallest within one standard error of the best. Null: every arm is matched to the given strength.</summary>
     public ISuite? Validation { get; init; }
 
     /// <summary>What steering should leave alone, measured for the rows that are no mere repetition.</summary>
@@ -182,11 +182,19 @@ public sealed class Trial : IDisposable
             return new ArmResult(arm, subject.Strength, null, Measure(scorer, test, arm.At(subject.Strength), arm.Name, cancellation));
         }
 
-        var tried = _options.Strengths
-            .Select(s => new TriedStrength(s, Primary(validation, Measure(scorer, validation, arm.At(s), arm.Name, cancellation)).Average(o => o.Value)))
-            .ToList();
-        var best = validation.LowerIsBetter ? tried.MinBy(p => (p.Value, Math.Abs(p.Strength)))! : tried.MaxBy(p => (p.Value, -Math.Abs(p.Strength)))!;
-        return new ArmResult(arm, best.Strength, tried, Measure(scorer, test, arm.At(best.Strength), arm.Name, cancellation));
+        var tried = new List<TriedStrength>();
+        var values = new List<Interval>();
+        foreach (var strength in _options.Strengths.OrderBy(Math.Abs))
+        {
+            values.Add(Interval.Of(Primary(validation, Measure(scorer, validation, arm.At(strength), arm.Name, cancellation))));
+            tried.Add(new TriedStrength(strength, values[^1].Value));
+        }
+
+        // More strength that gains nothing measurable only costs: the smallest within one standard error of the best.
+        var sign = validation.LowerIsBetter ? -1 : 1;
+        var best = values.MaxBy(v => sign * v.Value)!;
+        var chosen = tried[values.FindIndex(v => sign * v.Value >= (sign * best.Value) - best.StandardError)].Strength;
+        return new ArmResult(arm, chosen, tried, Measure(scorer, test, arm.At(chosen), arm.Name, cancellation));
     }
 
     private IReadOnlyList<ItemOutcome> Measure(SteeredScorer scorer, ISuite suite, Steering steering, string what, CancellationToken cancellation)

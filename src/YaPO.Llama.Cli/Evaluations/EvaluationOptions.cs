@@ -27,7 +27,7 @@ internal sealed class EvaluationOptions
 
     private readonly Option<string?> validation = new("--validation")
     {
-        Description = "Data that chooses the strength of the vector and of every control, by one rule: the best value, the smallest strength of equals (default: none, the strength of --vector is used).",
+        Description = "Data that chooses the strength of the vector and of every control, by one rule: the smallest within one standard error of the best (default: none, the strength of --vector is used).",
         HelpName = "FILE",
     };
 
