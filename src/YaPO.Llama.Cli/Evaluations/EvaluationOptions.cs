@@ -77,7 +77,7 @@ internal sealed class EvaluationOptions
     }.Within(1, 256);
 
     private readonly Option<bool> json = SingleOptions.Json();
-    private readonly SteeringOptions steering = new(modelRequired: false);
+    private readonly SteeringOptions steering = new(modelRequired: false, withSae: false);
     private readonly EngineOptions engine = new();
 
     /// <summary><paramref name="dataDescription"/>: what --data is.</summary>
