@@ -133,6 +133,7 @@ public static class SaeTrainer
                 Name = options.Name ?? Path.GetFileNameWithoutExtension(options.Output),
                 Base = identity.ToBaseModel(modelHash),
                 License = options.License,
+                Attribution = options.Attribution,
                 Source = $"trained by yapo-llama {config}",
                 AverageL0 = (float)quality.L0,
             },

@@ -68,6 +68,9 @@ public sealed record SaeTrainingOptions
     /// <summary>Licence recorded in the file.</summary>
     public string License { get; init; } = "";
 
+    /// <summary>Who is to be credited, recorded in the file.</summary>
+    public string Attribution { get; init; } = "";
+
     /// <summary>Storage of the decoder rows.</summary>
     public GgmlType DecoderType { get; init; } = GgmlType.F32;
 

@@ -25,36 +25,36 @@ internal static class SaeTrainCommand
         };
         var layer = new Option<int>("--layer") { Description = "Zero-based block whose output is encoded (required).", Required = true, HelpName = "L" }.Within(0, 100_000);
         var output = SingleOptions.Output("SAE GGUF");
-        var latents = Number("--latents", "Latents F.", defaults.Latents, 1, 1 << 26, "F");
-        var l0 = Number("--target-l0", "Mean number of active latents per token that the sparsity penalty is steered to.", defaults.TargetL0, 0, 1e6, "X");
-        var rows = Number("--rows", "Token positions to train on; the text is repeated as needed.", defaults.Rows, 64, long.MaxValue, "N");
-        var batch = Number("--batch-size", "Rows per step.", defaults.BatchSize, 64, 1 << 20, "N");
-        var rate = Number("--learning-rate", "Peak learning rate of Adam, on rows of unit variance.", defaults.LearningRate, 0, 1e3, "X");
-        var bandwidth = Number("--bandwidth", "Width of the threshold's straight-through kernel, in standard deviations of the rows.", defaults.Bandwidth, 0, 1e3, "X");
-        var resample = Number("--resample-every", "Steps between resamplings of dead latents. 0: never.", defaults.ResampleEvery, 0, int.MaxValue, "N");
-        var evaluation = Number("--evaluation-rows", "Rows held out for evaluation.", defaults.EvaluationRows, 64, 1 << 24, "N");
-        var block = Number("--block-rows", "Rows captured and shuffled at once.", defaults.BlockRows, 64, 1 << 26, "N");
-        var maxTokens = Number("--max-tokens", "Longest window of text in tokens.", defaults.MaxTokens, 2, 1 << 20, "N");
+        var latents = SingleOptions.Number("--latents", "Latents F.", defaults.Latents, 1, 1 << 26, "F");
+        var l0 = SingleOptions.Number("--target-l0", "Mean number of active latents per token that the sparsity penalty is steered to.", defaults.TargetL0, 0, 1e6, "X");
+        var rows = SingleOptions.Number("--rows", "Token positions to train on; the text is repeated as needed.", defaults.Rows, 64, long.MaxValue, "N");
+        var batch = SingleOptions.Number("--batch-size", "Rows per step.", defaults.BatchSize, 64, 1 << 20, "N");
+        var rate = SingleOptions.Number("--learning-rate", "Peak learning rate of Adam, on rows of unit variance.", defaults.LearningRate, 0, 1e3, "X");
+        var bandwidth = SingleOptions.Number("--bandwidth", "Width of the threshold's straight-through kernel, in standard deviations of the rows.", defaults.Bandwidth, 0, 1e3, "X");
+        var resample = SingleOptions.Number("--resample-every", "Steps between resamplings of dead latents. 0: never.", defaults.ResampleEvery, 0, int.MaxValue, "N");
+        var evaluation = SingleOptions.Number("--evaluation-rows", "Rows held out for evaluation.", defaults.EvaluationRows, 64, 1 << 24, "N");
+        var block = SingleOptions.Number("--block-rows", "Rows captured and shuffled at once.", defaults.BlockRows, 64, 1 << 26, "N");
+        var maxTokens = SingleOptions.Number("--max-tokens", "Longest window of text in tokens.", defaults.MaxTokens, 2, 1 << 20, "N");
         var seed = new Option<ulong>("--seed") { Description = "Decides everything drawn.", DefaultValueFactory = _ => 0, HelpName = "N" };
         var name = new Option<string?>("--name") { Description = "Name recorded in the file (default: the output's file name).", HelpName = "TEXT" };
         var license = new Option<string?>("--license") { Description = "Licence recorded in the file (default: none).", HelpName = "TEXT" };
+        var attribution = new Option<string?>("--attribution") { Description = "Who is to be credited, recorded in the file (default: none).", HelpName = "TEXT" };
         var type = new Option<string>("--type") { Description = "Storage of the decoder rows: f32, f16 or q8_0.", DefaultValueFactory = _ => "f32", HelpName = "TYPE" }.OneOf("f32", "f16", "q8_0");
-        var checkpoint = new Option<string?>("--checkpoint") { Description = "Folder for checkpoints; Ctrl+C saves one there (default: none).", HelpName = "DIR" };
-        var every = Number("--checkpoint-every", "Seconds between checkpoints.", 60.0, 0, 1e6, "SECONDS");
-        var resume = new Option<bool>("--resume") { Description = "Go on from the checkpoint, to the same bytes as an uninterrupted run (default: start anew)." };
-        var log = new Option<string?>("--log") { Description = "JSON Lines log of every step (default: none).", HelpName = "FILE.jsonl" };
+        var checkpointOptions = new CheckpointOptions(60);
         var json = SingleOptions.Json();
         var engineOptions = new EngineOptions();
         var command = new Command("train", "Train a JumpReLU SAE on the residual stream of a model.")
         {
-            model, data, layer, output, latents, l0, rows, batch, rate, bandwidth, resample, evaluation, block, maxTokens, seed, name, license, type, checkpoint, every, resume, log, json,
+            model, data, layer, output, latents, l0, rows, batch, rate, bandwidth, resample, evaluation, block, maxTokens, seed, name, license, attribution, type, json,
         };
+        checkpointOptions.AddTo(command);
         engineOptions.AddTo(command, withContext: false);
         return command.Handle(
             console,
             parsed =>
             {
                 var settings = engineOptions.Read(parsed);
+                var checkpoints = checkpointOptions.Read(parsed);
                 return new Options(
                     new SaeTrainingOptions
                     {
@@ -75,11 +75,12 @@ internal static class SaeTrainCommand
                         Seed = parsed.GetValue(seed),
                         Name = parsed.GetValue(name),
                         License = parsed.GetValue(license) ?? "",
+                        Attribution = parsed.GetValue(attribution) ?? "",
                         DecoderType = parsed.GetValue(type) switch { "f32" => GgmlType.F32, "f16" => GgmlType.F16, _ => GgmlType.Q8_0 },
-                        CheckpointFolder = parsed.GetValue(checkpoint),
-                        CheckpointSeconds = parsed.GetValue(every),
-                        Resume = parsed.GetValue(resume),
-                        LogPath = parsed.GetValue(log),
+                        CheckpointFolder = checkpoints.Folder,
+                        CheckpointSeconds = checkpoints.Seconds,
+                        Resume = checkpoints.Resume,
+                        LogPath = checkpoints.LogPath,
                         Threads = settings.Threads,
                         ModelOptions = settings.ModelOptions,
                     },
@@ -91,35 +92,12 @@ internal static class SaeTrainCommand
     internal static async Task<int> HandleAsync(Options options, CommandConsole console, CancellationToken cancellation)
     {
         var training = options.Training;
-        if (training.Resume && training.CheckpointFolder is null)
-        {
-            throw new YapoException(YapoErrorKind.InvalidArgument, "--resume needs the folder of the checkpoint: --checkpoint DIR");
-        }
-
         InputFile.Require(training.Model);
         InputFile.Require(training.Data);
         OutputFile.Require(training.Output, training.Model, training.Data);
         console.RouteNativeLog();
-        ProgressLine? line = null;
-        SaeTrainingResult result;
-        try
-        {
-            result = await Task.Run(
-                () => SaeTrainer.Train(
-                    training,
-                    console.Note,
-                    p => (line ??= console.Progress($"training {Path.GetFileName(training.Output)}", p.TotalSteps, "steps")).Report(p.Step, p.Details),
-                    cancellation),
-                CancellationToken.None).ConfigureAwait(false);
-        }
-        catch (OperationCanceledException) when (training.CheckpointFolder is not null)
-        {
-            console.EndProgress();
-            console.Note($"stopped; the state is in {training.CheckpointFolder}. Go on with the same command and --resume.");
-            throw;
-        }
-
-        console.EndProgress();
+        var result = await TrainingRun.RunAsync(
+            console, training.Output, training.CheckpointFolder, progress => SaeTrainer.Train(training, console.Note, progress, cancellation)).ConfigureAwait(false);
         if (options.Json)
         {
             console.WriteJson(new { training.Output, result.Bytes, training.Layer, training.Latents, result.ExplainedVariance, result.L0, result.Dead, result.Steps, result.Rows, result.Seconds });
@@ -133,7 +111,4 @@ internal static class SaeTrainCommand
 
         return ExitCodes.Success;
     }
-
-    private static Option<T> Number<T>(string name, string description, T value, T least, T most, string unit) where T : struct, System.Numerics.INumber<T>
-        => new Option<T>(name) { Description = description, DefaultValueFactory = _ => value, HelpName = unit }.Within(least, most);
 }

@@ -37,44 +37,43 @@ internal static class TrainCommand
         var output = SingleOptions.Output("Vector file (.ysv)");
         var name = new Option<string?>("--name") { Description = "Name of the vector (default: the output's file name).", HelpName = "TEXT" };
         var means = new Option<string?>("--positive-means") { Description = "In words, what positive strength does, recorded in the file (default: a general sentence).", HelpName = "TEXT" };
-        var steps = Number("--steps", "Optimizer steps.", defaults.Steps, 1, int.MaxValue, "N");
-        var batch = Number("--batch-size", "Pairs per step.", defaults.BatchSize, 1, 1 << 20, "N");
-        var rate = Number("--learning-rate", "Peak learning rate: the share of a latent's mean activation (dense: of the residual's root mean square) that one step moves.", defaults.LearningRate, 0, 1e6, "X");
-        var warmup = Number("--warmup-steps", "Steps of linear warm-up before the cosine decay.", defaults.WarmupSteps, 0, int.MaxValue, "N");
-        var beta = Number("--beta", "Sharpness of the preference loss, per nat.", defaults.Beta, 0, 1e6, "X");
-        var decay = Number("--weight-decay", "Decoupled weight decay.", defaults.WeightDecay, 0, 1e6, "X");
-        var clip = Number("--gradient-clip", "Largest gradient norm. 0: off.", defaults.GradientClip, 0, 1e6, "X");
-        var features = Number("--max-features", "Latents kept (yapo); the most effective ones are refitted alone. 0: keep all.", defaults.MaxFeatures, 0, 1 << 26, "K");
-        var refit = Number("--refit-steps", "Steps of that refit.", defaults.RefitSteps, 0, int.MaxValue, "N");
-        var l1 = Number("--l1", "L1 penalty while training (yapo). 0: off.", defaults.L1, 0, 1e6, "X");
-        var validateEvery = Number("--validate-every", "Steps between validations.", defaults.ValidateEvery, 1, int.MaxValue, "N");
-        var patience = Number("--patience", "Validations without improvement that end training. 0: never.", defaults.Patience, 0, int.MaxValue, "N");
+        var steps = SingleOptions.Number("--steps", "Optimizer steps.", defaults.Steps, 1, int.MaxValue, "N");
+        var batch = SingleOptions.Number("--batch-size", "Pairs per step.", defaults.BatchSize, 1, 1 << 20, "N");
+        var rate = SingleOptions.Number("--learning-rate", "Peak learning rate: the share of a latent's mean activation (dense: of the residual's root mean square) that one step moves.", defaults.LearningRate, 0, 1e6, "X");
+        var warmup = SingleOptions.Number("--warmup-steps", "Steps of linear warm-up before the cosine decay.", defaults.WarmupSteps, 0, int.MaxValue, "N");
+        var beta = SingleOptions.Number("--beta", "Sharpness of the preference loss, per nat.", defaults.Beta, 0, 1e6, "X");
+        var decay = SingleOptions.Number("--weight-decay", "Decoupled weight decay.", defaults.WeightDecay, 0, 1e6, "X");
+        var clip = SingleOptions.Number("--gradient-clip", "Largest gradient norm. 0: off.", defaults.GradientClip, 0, 1e6, "X");
+        var features = SingleOptions.Number("--max-features", "Latents kept (yapo); the most effective ones are refitted alone. 0: keep all.", defaults.MaxFeatures, 0, 1 << 26, "K");
+        var refit = SingleOptions.Number("--refit-steps", "Steps of that refit.", defaults.RefitSteps, 0, int.MaxValue, "N");
+        var l1 = SingleOptions.Number("--l1", "L1 penalty while training (yapo). 0: off.", defaults.L1, 0, 1e6, "X");
+        var validateEvery = SingleOptions.Number("--validate-every", "Steps between validations.", defaults.ValidateEvery, 1, int.MaxValue, "N");
+        var patience = SingleOptions.Number("--patience", "Validations without improvement that end training. 0: never.", defaults.Patience, 0, int.MaxValue, "N");
         var seed = new Option<ulong>("--seed") { Description = "Decides data order and directions.", DefaultValueFactory = _ => 0, HelpName = "N" };
         var positions = new Option<string>("--positions") { Description = "Steered positions: all (but BOS), all+bos, prompt, generated, assistant, START-END.", DefaultValueFactory = _ => "all", HelpName = "POSITIONS" };
         var paper = new Option<bool>("--paper-compat") { Description = "Completion as the public YaPO code writes it, \" \" + text + EOS (default: the chat template's own form)." };
-        var maxTokens = Number("--max-tokens", "Longest sequence; longer prompts keep BOS, the template's header and their end.", 1024, 16, 1 << 20, "N");
-        var tau = Number("--tau", "sas: share of one side's examples in which a latent must fire.", 0.7, 0, 1, "X");
+        var maxTokens = SingleOptions.Number("--max-tokens", "Longest sequence; longer prompts keep BOS, the template's header and their end.", 1024, 16, 1 << 20, "N");
+        var tau = SingleOptions.Number("--tau", "sas: share of one side's examples in which a latent must fire.", 0.7, 0, 1, "X");
         var answer = new Option<string>("--answer-tokens") { Description = "caa, sas: the answer tokens looked at: mean, first or last.", DefaultValueFactory = _ => "mean", HelpName = "WHICH" }.OneOf("mean", "first", "last");
-        var strength = Number("--recommended-strength", "Strength recorded for those who give none; 1 is what was trained.", 1.0, -1e6, 1e6, "X");
+        var strength = SingleOptions.Number("--recommended-strength", "Strength recorded for those who give none; 1 is what was trained.", 1.0, -1e6, 1e6, "X");
         var type = new Option<string>("--type") { Description = "Storage of the decoder rows: f32, bf16 or f16.", DefaultValueFactory = _ => "f32", HelpName = "TYPE" }.OneOf("f32", "bf16", "f16");
-        var checkpoint = new Option<string?>("--checkpoint") { Description = "Folder for checkpoints; Ctrl+C saves one there (default: none).", HelpName = "DIR" };
-        var every = Number("--checkpoint-every", "Seconds between checkpoints.", 30.0, 0, 1e6, "SECONDS");
-        var resume = new Option<bool>("--resume") { Description = "Go on from the checkpoint, to the same bytes as an uninterrupted run (default: start anew)." };
-        var log = new Option<string?>("--log") { Description = "JSON Lines log of every step (default: none).", HelpName = "FILE.jsonl" };
+        var checkpointOptions = new CheckpointOptions(30);
         var engine = new Option<string>("--engine") { Description = "What computes gradients: ggml, on the model as it is.", DefaultValueFactory = _ => "ggml", HelpName = "ENGINE" }.OneOf("ggml");
         var json = SingleOptions.Json();
         var engineOptions = new EngineOptions();
         var command = new Command("train", "Learn a steering vector from preference pairs.")
         {
             method, model, sae, layer, data, validation, output, name, means, steps, batch, rate, warmup, beta, decay, clip, features, refit, l1, validateEvery, patience, seed,
-            positions, paper, maxTokens, tau, answer, strength, type, checkpoint, every, resume, log, engine, json,
+            positions, paper, maxTokens, tau, answer, strength, type, engine, json,
         };
+        checkpointOptions.AddTo(command);
         engineOptions.AddTo(command, withContext: false);
         return command.Handle(
             console,
             parsed =>
             {
                 var settings = engineOptions.Read(parsed);
+                var checkpoints = checkpointOptions.Read(parsed);
                 return new Options(
                     new SteeringTrainingOptions
                     {
@@ -94,10 +93,10 @@ internal static class TrainCommand
                         AnswerTokens = Enum.Parse<AnswerTokens>(parsed.GetValue(answer)!, ignoreCase: true),
                         RecommendedStrength = parsed.GetValue(strength),
                         DecoderType = parsed.GetValue(type) switch { "f32" => GgmlType.F32, "bf16" => GgmlType.BF16, _ => GgmlType.F16 },
-                        CheckpointFolder = parsed.GetValue(checkpoint),
-                        CheckpointSeconds = parsed.GetValue(every),
-                        Resume = parsed.GetValue(resume),
-                        LogPath = parsed.GetValue(log),
+                        CheckpointFolder = checkpoints.Folder,
+                        CheckpointSeconds = checkpoints.Seconds,
+                        Resume = checkpoints.Resume,
+                        LogPath = checkpoints.LogPath,
                         Threads = settings.Threads,
                         ModelOptions = settings.ModelOptions,
                         Optimizer = new VectorOptimizerOptions
@@ -125,11 +124,6 @@ internal static class TrainCommand
     internal static async Task<int> HandleAsync(Options options, CommandConsole console, CancellationToken cancellation)
     {
         var training = options.Training;
-        if (training.Resume && training.CheckpointFolder is null)
-        {
-            throw new YapoException(YapoErrorKind.InvalidArgument, "--resume needs the folder of the checkpoint: --checkpoint DIR");
-        }
-
         foreach (var input in new[] { training.Model, training.Data, training.Sae, training.ValidationData })
         {
             if (input is not null)
@@ -140,27 +134,8 @@ internal static class TrainCommand
 
         OutputFile.Require(training.Output, training.Model, training.Data, training.Sae, training.ValidationData);
         console.RouteNativeLog();
-        ProgressLine? line = null;
-        SteeringTrainingResult result;
-        try
-        {
-            result = await Task.Run(
-                () => SteeringTrainer.Train(
-                    training,
-                    console.Note,
-                    p => (line ??= console.Progress($"training {Path.GetFileName(training.Output)}", p.TotalSteps, "steps"))
-                        .Report(p.Step, string.Create(CultureInfo.InvariantCulture, $"loss {p.Loss:0.000}, {p.Details}")),
-                    cancellation),
-                CancellationToken.None).ConfigureAwait(false);
-        }
-        catch (OperationCanceledException) when (training.CheckpointFolder is not null)
-        {
-            console.EndProgress();
-            console.Note($"stopped; the state is in {training.CheckpointFolder}. Go on with the same command and --resume.");
-            throw;
-        }
-
-        console.EndProgress();
+        var result = await TrainingRun.RunAsync(
+            console, training.Output, training.CheckpointFolder, progress => SteeringTrainer.Train(training, console.Note, progress, cancellation)).ConfigureAwait(false);
         Write(result, training, options.Json, console);
         return ExitCodes.Success;
     }
@@ -214,7 +189,4 @@ internal static class TrainCommand
     }
 
     private static string Line(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
-
-    private static Option<T> Number<T>(string name, string description, T value, T least, T most, string unit) where T : struct, System.Numerics.INumber<T>
-        => new Option<T>(name) { Description = description, DefaultValueFactory = _ => value, HelpName = unit }.Within(least, most);
 }

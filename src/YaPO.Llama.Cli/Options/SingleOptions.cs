@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Numerics;
 
 namespace YaPO.Llama.Cli.Options;
 
@@ -23,6 +24,10 @@ internal static class SingleOptions
         Required = true,
         HelpName = "FILE",
     };
+
+    /// <summary>A number in a range, with its default and unit in the help.</summary>
+    public static Option<T> Number<T>(string name, string description, T value, T least, T most, string unit) where T : struct, INumber<T>
+        => new Option<T>(name) { Description = description, DefaultValueFactory = _ => value, HelpName = unit }.Within(least, most);
 
     public static Argument<string> File(string what) => new("FILE") { Description = what };
 }

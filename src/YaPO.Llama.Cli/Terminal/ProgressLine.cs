@@ -34,8 +34,11 @@ internal sealed class ProgressLine : IDisposable
         started = lastDrawn = time.GetTimestamp();
     }
 
-    /// <summary><paramref name="done"/> of the total are finished; <paramref name="note"/> is shown behind them (such as "loss 0.41").</summary>
-    public void Report(long done, string? note = null)
+    /// <summary>
+    /// <paramref name="done"/> of the total are finished; <paramref name="note"/> is shown behind them (such as "loss 0.41"). <paramref name="left"/> is for
+    /// jobs that know better than the mean rate since this line began: those that go on from a checkpoint.
+    /// </summary>
+    public void Report(long done, string? note = null, TimeSpan? left = null)
     {
         if (console.Verbosity == Verbosity.Quiet)
         {
@@ -51,7 +54,7 @@ internal sealed class ProgressLine : IDisposable
             }
 
             lastDrawn = time.GetTimestamp();
-            var text = Text(done, note);
+            var text = Text(done, note, left);
             if (console.IsErrorInteractive)
             {
                 drawn = true;
@@ -86,11 +89,11 @@ internal sealed class ProgressLine : IDisposable
         }
     }
 
-    private string Text(long done, string? note)
+    private string Text(long done, string? note, TimeSpan? known)
     {
         var elapsed = time.GetElapsedTime(started);
         var fraction = total > 0 ? Math.Clamp((double)done / total, 0, 1) : 0;
-        var left = done > 0 && done < total ? elapsed * ((double)(total - done) / done) : TimeSpan.Zero;
+        var left = known ?? (done > 0 && done < total ? elapsed * ((double)(total - done) / done) : TimeSpan.Zero);
         var cells = (int)(fraction * BarCells);
         var bar = console.IsErrorInteractive ? $" [{new string('#', cells)}{new string('.', BarCells - cells)}]" : ":";
         var tail = note is null ? "" : $", {note}";

@@ -51,8 +51,8 @@ public sealed record Profile
     /// <summary>Peak learning rate of the SAE.</summary>
     public double SaeLearningRate { get; init; } = 2e-3;
 
-    /// <summary>Weight of L0 against the share of unexplained variance.</summary>
-    public double SaeSparsity { get; init; } = 1e-3;
+    /// <summary>Active latents per token that the SAE's sparsity penalty is steered to.</summary>
+    public double SaeTargetL0 { get; init; } = 25;
 
     /// <summary>Steps of a vector before it is pruned.</summary>
     public int VectorSteps { get; init; } = 60;
