@@ -299,6 +299,23 @@ YAPO_API yapo_status yapo_context_set_capture(yapo_context * context, const int3
 /* Residuals of the last decode for capture `slot` (index into the arrays above), [T, D] in batch order. */
 YAPO_API yapo_status yapo_context_captured(const yapo_context * context, int32_t slot, float * out, int64_t capacity, yapo_error ** err);
 
+/* ---- SAE read-out -------------------------------------------------------------------------------------------- */
+
+typedef struct yapo_readout_desc {
+    uint32_t              struct_size;
+    int32_t               site; /* yapo_capture_site: of the layer's residual before or after steering */
+    int32_t               top;  /* N: latents kept per token, 1 to F */
+    const yapo_full_sae * sae;  /* names the layer */
+} yapo_readout_desc;
+
+/* From the next decode on, encodes the residual stream of every token with these SAEs and keeps the N most active latents. n = 0 stops. */
+YAPO_API yapo_status yapo_context_set_readout(yapo_context * context, const yapo_readout_desc * readouts, int32_t n, yapo_error ** err);
+/* Of the last decode, in batch order: latents and activations [T, N], the most active first (equal ones by number), -1 and 0 where fewer
+ * than N are active; active [T], how many are. Rows that were not computed (last block, no output): -1, NaN and -1. Where equal activations
+ * compete for the last place, the device chooses. capacity: rows that the arrays have room for. */
+YAPO_API yapo_status yapo_context_readout(const yapo_context * context, int32_t slot, int32_t * latents, float * activations, int32_t * active,
+                                          int64_t capacity, yapo_error ** err);
+
 /* ---- sampling ------------------------------------------------------------------------------------------------ */
 
 typedef struct yapo_sampler_options {

@@ -8,7 +8,16 @@ internal enum yapo_capture_site
     YAPO_CAPTURE_AFTER = 1,
 }
 
-// Capture.
+[StructLayout(LayoutKind.Sequential)]
+internal struct yapo_readout_desc
+{
+    public uint struct_size;
+    public int site;
+    public int top;
+    public nint sae;
+}
+
+// Capture and SAE read-out.
 internal static unsafe partial class NativeMethods
 {
     [LibraryImport(Library)]
@@ -16,4 +25,11 @@ internal static unsafe partial class NativeMethods
 
     [LibraryImport(Library)]
     internal static partial yapo_status yapo_context_captured(ContextHandle context, int slot, Span<float> residuals, long capacity, out nint err);
+
+    [LibraryImport(Library)]
+    internal static partial yapo_status yapo_context_set_readout(ContextHandle context, ReadOnlySpan<yapo_readout_desc> readouts, int n, out nint err);
+
+    [LibraryImport(Library)]
+    internal static partial yapo_status yapo_context_readout(
+        ContextHandle context, int slot, Span<int> latents, Span<float> activations, Span<int> active, long capacity, out nint err);
 }

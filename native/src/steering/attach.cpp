@@ -1,4 +1,4 @@
-// yapo_context_set_vectors, yapo_context_set_capture, yapo_context_captured.
+// yapo_context_set_vectors, _set_capture, _captured, _set_readout, _readout.
 #include "context/context.h"
 #include "model/assert_scope.h"
 #include "model/runtime.h"
@@ -9,10 +9,11 @@
 namespace yapo {
 namespace {
 
-// Puts vectors and captures in place, or leaves everything as it was.
-void replace(yapo_context & c, std::shared_ptr<const vector_set> vectors, std::shared_ptr<capture_set> captures) {
+// Puts vectors, captures and read-outs in place, or leaves everything as it was.
+void replace(yapo_context & c, std::shared_ptr<const vector_set> vectors, std::shared_ptr<capture_set> captures, std::shared_ptr<readout_set> readouts) {
     std::swap(c.steering.vectors, vectors);
     std::swap(c.steering.captures, captures);
+    std::swap(c.steering.readouts, readouts);
     c.steering.d_model = llama_model_n_embd(c.model.get());
     try {
         log_capture  log;
@@ -21,6 +22,7 @@ void replace(yapo_context & c, std::shared_ptr<const vector_set> vectors, std::s
     } catch (...) {
         std::swap(c.steering.vectors, vectors);
         std::swap(c.steering.captures, captures);
+        std::swap(c.steering.readouts, readouts);
         apply_hook(c.handle.get(), c.steering); // it fitted before
         throw;
     }
@@ -57,6 +59,35 @@ std::shared_ptr<capture_set> make_captures(yapo_context & c, const int32_t * lay
     return set;
 }
 
+std::shared_ptr<readout_set> checked_readouts(yapo_context & c, const yapo_readout_desc * given, int32_t n) {
+    const int32_t most = 4 * llama_model_n_layer(c.model.get());
+    if (n < 0 || n > most || (n > 0 && !given)) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "yapo_context_set_readout: n is %d, expected 0 to %d with readouts given", n, most);
+    }
+    auto set = std::make_shared<readout_set>();
+    for (int32_t i = 0; i < n; ++i) {
+        const yapo_readout_desc & r = given[i];
+        if (r.struct_size != sizeof r) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "readouts[%d].struct_size is %u, expected %zu", i, r.struct_size, sizeof r);
+        }
+        if (!r.sae) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "readouts[%d].sae is NULL", i);
+        }
+        if (r.site != YAPO_CAPTURE_BEFORE && r.site != YAPO_CAPTURE_AFTER) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "readouts[%d].site is %d, expected 0 (before steering) or 1 (after)", i, r.site);
+        }
+        if (r.sae->weights->model != c.model) {
+            fail(YAPO_ERR_MISMATCH, "readouts[%d]: its SAE was created for another loaded model", i);
+        }
+        if (r.top < 1 || r.top > r.sae->weights->width) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "readouts[%d].top is %d, expected 1 to %lld, the latents of its SAE", i, r.top, (long long) r.sae->weights->width);
+        }
+        require_complete(*r.sae->weights, false);
+        add_readout(*set, r.sae->weights, r.site, r.top, llama_n_batch(c.handle.get()));
+    }
+    return n > 0 ? set : nullptr;
+}
+
 } // namespace
 } // namespace yapo
 
@@ -67,7 +98,7 @@ yapo_status yapo_context_set_vectors(yapo_context * context, const yapo_vector_d
     return guard(err, [&] {
         yapo_context & c = require(context, "yapo_context_set_vectors");
         auto set = upload_vectors(*c.model, vectors, n);
-        replace(c, n > 0 ? set : nullptr, c.steering.captures);
+        replace(c, n > 0 ? set : nullptr, c.steering.captures, c.steering.readouts);
     });
 }
 
@@ -75,7 +106,7 @@ yapo_status yapo_context_set_capture(yapo_context * context, const int32_t * lay
     using namespace yapo;
     return guard(err, [&] {
         yapo_context & c = require(context, "yapo_context_set_capture");
-        replace(c, c.steering.vectors, make_captures(c, layers, sites, n));
+        replace(c, c.steering.vectors, make_captures(c, layers, sites, n), c.steering.readouts);
     });
 }
 
@@ -103,6 +134,34 @@ yapo_status yapo_context_captured(const yapo_context * context, int32_t slot, fl
                 std::fill(out + row * d, out + (row + 1) * d, std::numeric_limits<float>::quiet_NaN());
             }
         }
+    });
+}
+
+yapo_status yapo_context_set_readout(yapo_context * context, const yapo_readout_desc * readouts, int32_t n, yapo_error ** err) {
+    using namespace yapo;
+    return guard(err, [&] {
+        yapo_context & c = require(context, "yapo_context_set_readout");
+        replace(c, c.steering.vectors, c.steering.captures, checked_readouts(c, readouts, n));
+    });
+}
+
+yapo_status yapo_context_readout(const yapo_context * context, int32_t slot, int32_t * latents, float * activations, int32_t * active, int64_t capacity, yapo_error ** err) {
+    using namespace yapo;
+    return guard(err, [&] {
+        const yapo_context & c = require(context, "yapo_context_readout");
+        const int32_t n = c.steering.readouts ? int32_t(c.steering.readouts->slots.size()) : 0;
+        if (slot < 0 || slot >= n) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "slot is %d, but %d read-outs are set (yapo_context_set_readout)", slot, n);
+        }
+        const readout_slot & s = c.steering.readouts->slots[slot];
+        const int64_t t = int64_t(s.written.size());
+        if (t == 0) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "nothing is read out: no decode has succeeded since yapo_context_set_readout");
+        }
+        if (!latents || !activations || !active || capacity < t) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "yapo_context_readout: latents, activations and active must be given, with room for %lld tokens, found %lld", (long long) t, (long long) capacity);
+        }
+        read_readout(s, latents, activations, active);
     });
 }
 

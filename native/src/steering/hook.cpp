@@ -11,7 +11,7 @@ void steering::begin_batch(const yapo_batch & batch, const std::vector<int32_t> 
     rows.clear();
     strengths = batch.strengths;
     n_tokens  = batch.n_tokens;
-    if (columns() == 0 && !captures) {
+    if (columns() == 0 && !captures && !readouts) {
         return;
     }
     for (int32_t i = 0; i < batch.n_tokens; ++i) {
@@ -22,6 +22,11 @@ void steering::begin_batch(const yapo_batch & batch, const std::vector<int32_t> 
             slot.written.assign(batch.n_tokens, 0);
         }
     }
+    if (readouts) {
+        for (readout_slot & slot : readouts->slots) {
+            slot.written.assign(batch.n_tokens, 0);
+        }
+    }
 }
 
 void steering::end_batch(bool ok) {
@@ -29,6 +34,11 @@ void steering::end_batch(bool ok) {
     strengths = nullptr;
     if (!ok && captures) {
         for (capture_slot & slot : captures->slots) {
+            slot.written.clear();
+        }
+    }
+    if (!ok && readouts) {
+        for (readout_slot & slot : readouts->slots) {
             slot.written.clear();
         }
     }
@@ -47,8 +57,8 @@ struct graph_inputs : llama_layer_hook_graph {
 
     struct kind {
         ggml_tensor * strengths = nullptr; // F32 [T, columns]
-        ggml_tensor * batch_row = nullptr; // I64 [T]: where captures go
-        std::vector<size_t> slots;         // captures with these rows
+        ggml_tensor * batch_row = nullptr; // I64 [T]: where captures and read-outs go
+        std::vector<std::vector<uint8_t> *> written; // of the captures and read-outs with these rows
     };
     steering & state;
     kind       all, outputs;
@@ -95,8 +105,8 @@ struct graph_inputs : llama_layer_hook_graph {
                 for (int64_t c = 0; k.strengths && c < columns; ++c) {
                     strengths[c * t + j] = state.strengths_of(row)[c];
                 }
-                for (size_t slot : k.slots) {
-                    state.captures->slots[slot].written[row] = 1;
+                for (std::vector<uint8_t> * written : k.written) {
+                    (*written)[row] = 1;
                 }
             }
             ++j;
@@ -115,12 +125,23 @@ void build_captures(const llama_layer_hook_call & call, steering & state, graph_
     if (!state.captures) {
         return;
     }
-    for (size_t i = 0; i < state.captures->slots.size(); ++i) {
-        const capture_slot & slot = state.captures->slots[i];
+    for (capture_slot & slot : state.captures->slots) {
         if (slot.layer == call.il && slot.site == site) {
             ggml_tensor * ids = inputs.batch_row_for(call.ctx, kind, h->ne[1]);
             ggml_build_forward_expand(call.gf, ggml_set_rows(call.ctx, slot.rows, h, ids));
-            kind.slots.push_back(i);
+            kind.written.push_back(&slot.written);
+        }
+    }
+}
+
+void build_readouts(const llama_layer_hook_call & call, steering & state, graph_inputs & inputs, graph_inputs::kind & kind, ggml_tensor * h, full_codes & codes, int32_t site) {
+    if (!state.readouts) {
+        return;
+    }
+    for (readout_slot & slot : state.readouts->slots) {
+        if (slot.sae->layer == call.il && slot.site == site) {
+            build_readout(call.ctx, call.gf, slot, codes.of(*slot.sae), inputs.batch_row_for(call.ctx, kind, h->ne[1]));
+            kind.written.push_back(&slot.written);
         }
     }
 }
@@ -132,6 +153,13 @@ bool wants(const steering & state, int32_t layer) {
     if (state.captures) {
         for (const capture_slot & slot : state.captures->slots) {
             if (slot.layer == layer) {
+                return true;
+            }
+        }
+    }
+    if (state.readouts) {
+        for (const readout_slot & slot : state.readouts->slots) {
+            if (slot.sae->layer == layer) {
                 return true;
             }
         }
@@ -164,15 +192,18 @@ ggml_tensor * on_layer(const llama_layer_hook_call & call, ggml_tensor * h, void
     graph_inputs &       inputs = static_cast<graph_inputs &>(*call.graph);
     graph_inputs::kind & kind   = per_token ? inputs.all : inputs.outputs;
 
+    full_codes codes(call.ctx, h);
     build_captures(call, state, inputs, kind, h, YAPO_CAPTURE_BEFORE);
+    build_readouts(call, state, inputs, kind, h, codes, YAPO_CAPTURE_BEFORE);
     if (state.vectors) {
         const auto layer = state.vectors->layers.find(call.il);
         if (layer != state.vectors->layers.end()) {
-            full_codes codes(call.ctx, h);
             h = build_steering(call.ctx, layer->second, h, inputs.strengths_for(call.ctx, kind, h->ne[1]), codes);
         }
     }
+    full_codes steered(call.ctx, h);
     build_captures(call, state, inputs, kind, h, YAPO_CAPTURE_AFTER);
+    build_readouts(call, state, inputs, kind, h, steered, YAPO_CAPTURE_AFTER);
     return h;
 }
 
@@ -195,10 +226,16 @@ void apply_hook(llama_context * context, steering & state) {
             layers.push_back(slot.layer);
         }
     }
+    if (state.readouts) {
+        for (const readout_slot & slot : state.readouts->slots) {
+            n_nodes += readout_nodes + code_nodes;
+            layers.push_back(slot.sae->layer);
+        }
+    }
     const bool any = !layers.empty();
     n_nodes += any ? 64 : 0; // the inputs, and their copies to other devices
     if (!llama_set_layer_hook(context, any ? on_layer : nullptr, any ? &state : nullptr, n_nodes)) {
-        fail(YAPO_ERR_OUT_OF_MEMORY, "llama.cpp could not allocate the compute buffers for the attached vectors and captures");
+        fail(YAPO_ERR_OUT_OF_MEMORY, "llama.cpp could not allocate the compute buffers for the attached vectors, captures and read-outs");
     }
     for (int32_t layer : layers) {
         const auto problem = state.problems.find(layer);

@@ -1,7 +1,8 @@
-// What a context attaches to the residual stream: steering vectors and captures, through the per-layer hook of our patch
+// What a context attaches to the residual stream: steering vectors, captures and read-outs, through the per-layer hook of our patch
 // (native/patches/0001-layer-callback.patch). The hook only adds nodes while llama.cpp builds a graph.
 #pragma once
 
+#include "steering/readout.h"
 #include "steering/vectors.h"
 
 #include "llama-ext.h"
@@ -30,6 +31,7 @@ struct capture_set {
 struct steering {
     std::shared_ptr<const vector_set> vectors;  // empty: none
     std::shared_ptr<capture_set>      captures; // empty: none
+    std::shared_ptr<readout_set>      readouts; // empty: none
     int64_t                           d_model = 0;
 
     int32_t columns() const { return vectors ? vectors->columns : 0; }
@@ -53,7 +55,7 @@ private:
     int32_t       n_tokens  = 0;
 };
 
-// Makes llama.cpp build graphs for the vectors and captures in `state` (none: graphs without the hook). Fails where a layer
+// Makes llama.cpp build graphs for the vectors, captures and read-outs in `state` (none: graphs without the hook). Fails where a layer
 // cannot be reached; the caller restores the old state and calls it again.
 void apply_hook(llama_context * context, steering & state);
 

@@ -8,9 +8,10 @@ internal static class SaeCommand
 {
     public static Command Build(CommandConsole console)
     {
-        var command = new Command("sae", "Convert, look at and train sparse autoencoders (SAEs).");
+        var command = new Command("sae", "Convert, look at, measure and train sparse autoencoders (SAEs).");
         command.Subcommands.Add(SaeConvertCommand.Build(console));
         command.Subcommands.Add(SaeInfoCommand.Build(console));
+        command.Subcommands.Add(SaeEvalCommand.Build(console));
         command.Subcommands.Add(SaeTrainCommand.Build(console));
         return command;
     }

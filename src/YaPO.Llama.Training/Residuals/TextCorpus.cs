@@ -6,8 +6,8 @@ using YaPO.Llama.Models;
 namespace YaPO.Llama.Training.Residuals;
 
 /// <summary>
-/// Text for statistics over a model's residuals. <c>.jsonl</c>: one document per line, <c>{"text": ".."}</c> raw or <c>{"messages": [{role, content}..]}</c>
-/// formatted by the chat template. Anything else: plain text whose documents are separated by empty lines.
+/// Text for statistics over a model's residuals. <c>.jsonl</c>: one document per line, <c>{"text": ".."}</c> raw, or <c>{"messages": [{role, content}..]}</c>
+/// or a preference pair's <c>{"prompt": .., "chosen": ..}</c> formatted by the chat template. Anything else: plain text whose documents are separated by empty lines.
 /// </summary>
 public static class TextCorpus
 {
@@ -38,7 +38,9 @@ public static class TextCorpus
         {
             return JsonLines.Read(path, line => line.Has("messages")
                 ? model.TokenizeChat(model.FormatChat(line.Messages("messages", ChatMessage.UserRole), addGenerationPrompt: false))
-                : model.Tokenize(line.Text("text")));
+                : line.Has("chosen")
+                    ? model.TokenizeChat(model.FormatChat([.. line.Messages("prompt", ChatMessage.UserRole), .. line.Messages("chosen", ChatMessage.AssistantRole)], addGenerationPrompt: false))
+                    : model.Tokenize(line.Text("text")));
         }
 
         return Paragraphs(path).Select(text => model.Tokenize(text));

@@ -77,7 +77,9 @@ public static class SaeFitCheck
         return new SaeFitResult(verdict, reasons, reports[0], reports[1..]);
     }
 
-    private static void Require(ModelInfo model, SaeFile sae)
+    /// <summary>Checks that the SAE reads this model's residual stream: site, d_model, layer.</summary>
+    /// <exception cref="YapoException">It does not; expected and found.</exception>
+    internal static void Require(ModelInfo model, SaeFile sae)
     {
         if (sae.Info.Site != "res")
         {

@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Runtime.InteropServices;
 using YaPO.Llama.Interop;
 using YaPO.Llama.Models;
+using YaPO.Llama.Sae;
 
 namespace YaPO.Llama.Sessions;
 
@@ -14,6 +15,12 @@ public enum CaptureSite
     /// <summary>What the next block reads.</summary>
     AfterSteering = 1,
 }
+
+/// <summary>Which latents to read out.</summary>
+/// <param name="Sae">The SAE, which names the layer.</param>
+/// <param name="Top">N: latents kept per token, 1 … F.</param>
+/// <param name="Site">Before the layer's steering (what its vectors read) or after it.</param>
+public readonly record struct SaeReadout(SaeFile Sae, int Top, CaptureSite Site = CaptureSite.BeforeSteering);
 
 /// <summary>
 /// A key-value cache over a model and the decoding on top of it: a thin, checked layer over <c>yapo_context</c>. One thread at a time, except
@@ -209,6 +216,43 @@ public sealed unsafe class LlamaContext : IDisposable
 
     /// <summary>Copies the residuals [T, D] of the last decode for capture <paramref name="slot"/> in batch order.</summary>
     public void CopyCaptured(int slot, Span<float> residuals) => NativeMethods.yapo_context_captured(handle, slot, residuals, residuals.Length, out var err).Check(err);
+
+    /// <summary>
+    /// From the next decode on encodes the residual stream of every token with these whole SAEs and keeps each token's most active latents; none stops.
+    /// The SAEs must be open at this call.
+    /// </summary>
+    /// <exception cref="YapoException">An SAE of another width or layer (<see cref="YapoErrorKind.Mismatch"/>), or more latents asked for than it has.</exception>
+    public void SetReadout(params ReadOnlySpan<SaeReadout> slots)
+    {
+        var borrowed = new List<SafeHandle>();
+        try
+        {
+            var native = new yapo_readout_desc[slots.Length];
+            for (var i = 0; i < slots.Length; i++)
+            {
+                native[i] = new yapo_readout_desc
+                {
+                    struct_size = (uint)sizeof(yapo_readout_desc),
+                    site = (int)slots[i].Site,
+                    top = slots[i].Top,
+                    sae = Borrow(Model.SaeUploads.Get(slots[i].Sae, decoder: false), borrowed),
+                };
+            }
+
+            NativeMethods.yapo_context_set_readout(handle, native, native.Length, out var err).Check(err);
+        }
+        finally
+        {
+            borrowed.ForEach(sae => sae.DangerousRelease());
+        }
+    }
+
+    /// <summary>
+    /// Copies what read-out <paramref name="slot"/> kept of the last decode, in batch order: latents and activations [T, Top], the most active first, −1 and 0
+    /// where fewer are active; <paramref name="active"/> [T], how many are. In the last block rows without output give −1 throughout.
+    /// </summary>
+    public void CopyReadout(int slot, Span<int> latents, Span<float> activations, Span<int> active) =>
+        NativeMethods.yapo_context_readout(handle, slot, latents, activations, active, active.Length, out var err).Check(err);
 
     /// <summary>Releases the native context.</summary>
     public void Dispose() => handle.Dispose();

@@ -78,6 +78,54 @@ public sealed class SaeCommandTests(CliWorld world) : NativeTest, IClassFixture<
         run.Error.Should().Contain("safetensors");
     }
 
+    [Fact]
+    public async Task SaeEval_PairsAndText_GivesLossesAndShares()
+    {
+        var pairs = world.Write("eval.jsonl", """
+            {"prompt": "what is the user", "chosen": "the user is the model", "rejected": "no"}
+            {"messages": [{"role": "user", "content": "what"}, {"role": "assistant", "content": "the old bridge"}]}
+            {"text": "what is eaten by the model"}
+            """);
+
+        var run = await CliRun.Of("sae", "eval", "--model", world.Model, "--sae", world.Sae, "--data", pairs, "--threads", "1", "--json");
+
+        run.ExitCode.Should().Be(0, run.Error);
+        var root = JsonDocument.Parse(run.Out).RootElement;
+        root.GetProperty("tokens").GetInt64().Should().BeGreaterThan(20);
+        foreach (var name in new[] { "l0", "loss", "loss_reconstructed", "loss_zero", "loss_mean", "explained_variance", "loss_recovered_zero", "loss_recovered_mean" })
+        {
+            double.IsFinite(root.GetProperty(name).GetDouble()).Should().BeTrue(name);
+        }
+
+        var text = CliProcess.Run(world.Folder, "", "sae", "eval", "--model", world.Model, "--sae", world.Sae, "--data", world.Write("eval.txt", "what is the user\n\nthe model\n"), "--threads", "1");
+        text.ExitCode.Should().Be(0, text.Error);
+        text.Out.Should().Contain("explained variance").And.Contain("nats per token").And.NotContain("\u001b");
+    }
+
+    [Fact]
+    public async Task SaeEval_Misfits_ExitWithBadInput()
+    {
+        var wide = world.In("eval-wide.gguf");
+        RandomModel.WriteTo(wide, new RandomModel.Settings { Width = 128, Seed = 22 });
+        var deep = RandomSae.Save(world.In("eval-deep.gguf"), Width, 40, layer: 7);
+        var text = world.Write("eval-short.txt", "what is it");
+
+        foreach (var (model, sae, data, expected) in new[]
+        {
+            (wide, world.Sae, text, "d_model 64"),
+            (world.Model, deep, text, "layer 7"),
+            (world.Model, world.Sae, world.Write("eval-bad.jsonl", "{\"text\": \"a b\"}\n{\"text\": 5}\n"), "line 2"),
+            (world.Model, world.Sae, world.Write("eval-empty.txt", "\n\n"), "no text"),
+            (world.Model, world.Vector, text, "steering vector"),
+            (world.Model, world.Sae, world.In("no-such.txt"), "no-such.txt"),
+        })
+        {
+            var run = await CliRun.Of("sae", "eval", "--model", model, "--sae", sae, "--data", data, "--threads", "1");
+            run.ExitCode.Should().Be(3, expected);
+            run.Error.Should().Contain(expected);
+        }
+    }
+
     /// <summary>A folder as Gemma Scope's downloads name it: W_enc = [I, −I], W_dec its transpose, no bias, thresholds 0.</summary>
     private string GemmaScope(int layer)
     {
