@@ -11,6 +11,8 @@ namespace YaPO.Llama.Cli.Commands;
 /// <summary><c>vector diff</c>: in what two vector files differ.</summary>
 internal static class VectorDiffCommand
 {
+    private const int LongestField = 64; // a SHA-256
+
     internal sealed record Options(string A, string B, int Top, bool Json);
 
     public static Command Build(CommandConsole console)
@@ -102,9 +104,12 @@ internal static class VectorDiffCommand
     {
         if (fields.Count > 0)
         {
-            console.WriteTable(["field", "A", "B"], fields.Select(f => (IReadOnlyList<string>)[f.Name, f.A, f.B]));
+            console.WriteTable(["field", "A", "B"], fields.Select(f => (IReadOnlyList<string>)[f.Name, Short(f.A), Short(f.B)]));
         }
     }
+
+    // Evidence and training settings are long; --json has them whole.
+    private static string Short(string text) => text.Length <= LongestField ? text : $"{text[..LongestField]}…";
 
     private static object Describe(SteeringVector v) => new
     {

@@ -89,11 +89,11 @@ internal static class VectorExportCommand
         using var model = SteeredModel.Open(new SteeringSettings(text.Model, null, [path], AllowMismatch: false), text.Engine, console, cancellation);
         var windows = NeutralText.Windows(text, model.Model);
         var threads = model.ContextFor(1).Threads;
-        var reference = file.Vectors.Select(v => SteeringSetting.Create(v)).ToList();
+        var reference = model.Vectors[0].Source.Settings;
         var flattened = file.Vectors.Select(v => SteeringSetting.Create(VectorBuilder.Dense(v.Flatten(), v.Layer, v.Name), v.RecommendedStrength)).ToList();
         using var meter = new SteeringDistanceMeter(model.Model, windows, reference, threads);
         var distance = meter.Measure(flattened, cancellation);
-        return new FlatteningLoss(distance, [.. file.Vectors.Where(v => v.K > 0).Select(v => (v, Impact(model.Model, v, windows, threads, cancellation)))]);
+        return new FlatteningLoss(distance, [.. file.Vectors.Where(v => v.K > 0 && v.Sae!.Activation != SaeActivation.TopK).Select(v => (v, Impact(model.Model, v, windows, threads, cancellation)))]);
     }
 
     /// <summary>On the residuals of the unsteered model, BOS left out.</summary>
@@ -131,7 +131,8 @@ internal static class VectorExportCommand
                 {
                     loss.Distance.Tokens,
                     KlPerToken = loss.Distance.Kl,
-                    Vectors = loss.Vectors.Select(x => new { x.Vector.Name, ChangeMean = x.Impact.DeltaMean, FlattenGap = x.Impact.FlattenGap, ClippedTokens = x.Impact.ClippedRows }),
+                    Layers = loss.Distance.Layers.Select(l => new { l.Layer, ChangeMean = l.Change, FlattenGap = l.Gap }),
+                    Vectors = loss.Vectors.Select(x => new { x.Vector.Name, ChangeMean = x.Impact.DeltaMean, FlattenGap = x.Impact.FlattenGap, ClippedTokens = x.Impact.ClippedRows, x.Impact.UnspentNegative }),
                 },
             });
             return;
@@ -144,12 +145,14 @@ internal static class VectorExportCommand
 
         foreach (var (v, impact) in loss?.Vectors ?? [])
         {
-            console.Out.WriteLine($"{v.Name}: ‖YaPO − flattened‖ is {Percent(impact.FlattenGap)} of ‖Δh‖ (mean {Sizes.Real(impact.DeltaMean)}); an active feature is clipped on {Percent(impact.ClippedRows)} of tokens");
+            console.Out.WriteLine($"{v.Name}: ‖YaPO − flattened‖ is {Percent(impact.FlattenGap)} of ‖Δh‖ (mean {Sizes.Real(impact.DeltaMean)}); an active feature is clipped on {Percent(impact.ClippedRows)} of tokens; "
+                + $"{Percent(impact.UnspentNegative)} of what the flattened form subtracts is not there to be removed");
         }
 
         if (loss is not null)
         {
-            console.Out.WriteLine($"on {loss.Distance.Tokens} tokens: KL {Sizes.Real(loss.Distance.Kl)} nats per token between the vector and its flattened form");
+            var layers = string.Join(", ", loss.Distance.Layers.Select(l => $"layer {l.Layer} differs by {Percent(l.Gap)} of its ‖Δh‖"));
+            console.Out.WriteLine($"on {loss.Distance.Tokens} tokens: KL {Sizes.Real(loss.Distance.Kl)} nats per token between the vectors and their flattened form; {layers}");
         }
 
         console.Out.WriteLine($"wrote {options.Output}, {Sizes.Text(bytes)}");

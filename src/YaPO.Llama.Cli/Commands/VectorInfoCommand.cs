@@ -101,9 +101,17 @@ internal static class VectorInfoCommand
             [
                 v.Name, KindOf(v), $"{v.Layer}", v.Sae is { } sae ? $"{v.K} of {sae.Width}" : "dense", StrengthOf(v), v.Positions.ToString(), Percent(v.NegativeMass),
             ]));
-        foreach (var v in file.Vectors.Where(v => v.PositiveMeans.Length > 0))
+        foreach (var v in file.Vectors)
         {
-            console.Out.WriteLine($"{v.Name}: positive strength means {v.PositiveMeans}");
+            console.Out.WriteLine();
+            console.WriteList(
+            [
+                (v.Name, v.PositiveMeans.Length > 0 ? $"positive strength means {v.PositiveMeans}" : "does not say what positive strength does"),
+                ("  norm", Norms(v)),
+                ("  SAE", v.Sae is { } sae ? string.Join(", ", new[] { sae.Name, $"{SaeActivationName.Of(sae.Activation)}{(sae.TopK > 0 ? $" {sae.TopK}" : "")}", sae.Source, sae.Sha256 }.Where(t => t.Length > 0)) : null),
+                ("  SAE license", Given(v.Sae?.License ?? "")),
+                ("  SAE credit", Given(v.Sae?.Attribution ?? "")),
+            ]);
         }
 
         foreach (var v in file.Vectors.Where(v => v.K > 0 && options.Top > 0))
@@ -135,6 +143,14 @@ internal static class VectorInfoCommand
         Enumerable.Range(0, v.K).OrderByDescending(j => Math.Abs(v.Value[j])).ThenBy(j => j).Take(count);
 
     private static string KindOf(SteeringVector v) => v.Kind == VectorKind.Sparse ? "sparse" : "dense";
+
+    /// <summary>‖v‖, the length of its flattened direction, and what that is of ‖h‖ at the recommended strength.</summary>
+    private static string Norms(SteeringVector v)
+    {
+        var flattened = Norm(v.Flatten());
+        var own = v.Kind == VectorKind.Sparse ? $"‖v‖ {Sizes.Real(Norm(v.Value))}, ‖flattened‖ {Sizes.Real(flattened)}" : $"‖v‖ {Sizes.Real(flattened)}";
+        return own + (v.HNormMean is { } h && h > 0 ? $", at the recommended strength {Percent(Math.Abs(v.RecommendedStrength) * flattened / h)} of the mean ‖h‖ {Sizes.Real(h)}" : "");
+    }
 
     private static string StrengthOf(SteeringVector v)
     {

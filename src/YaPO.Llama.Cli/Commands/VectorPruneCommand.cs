@@ -6,7 +6,6 @@ using YaPO.Llama.Cli.Steered;
 using YaPO.Llama.Cli.Terminal;
 using YaPO.Llama.Evaluation;
 using YaPO.Llama.Models;
-using YaPO.Llama.Sessions;
 using YaPO.Llama.Steering;
 
 namespace YaPO.Llama.Cli.Commands;
@@ -62,7 +61,7 @@ internal static class VectorPruneCommand
             throw new YapoException(YapoErrorKind.Unsupported, $"{path} holds dense vectors only; there are no features to drop");
         }
 
-        using var measurement = options.Text.IsGiven ? PruneMeasurement.Open(options.Text, path, file, console, cancellation) : null;
+        using var measurement = options.Text.IsGiven ? PruneMeasurement.Open(options.Text, path, console, cancellation) : null;
         var count = options.Kl is { } budget ? Bisect(file, most, budget, measurement!, console, cancellation) : options.TopK;
         var pruned = file.Vectors.Select(v => v.K == 0 ? null : VectorPruning.KeepTop(v, count ?? VectorPruning.CountForMass(v, options.Mass!.Value))).ToList();
         var result = file with
@@ -149,12 +148,12 @@ internal static class VectorPruneCommand
 
         private PruneMeasurement(SteeredModel model, SteeringDistanceMeter meter) => (_model, _meter) = (model, meter);
 
-        public static PruneMeasurement Open(NeutralTextSettings text, string path, SteeringFile file, CommandConsole console, CancellationToken cancellation)
+        public static PruneMeasurement Open(NeutralTextSettings text, string path, CommandConsole console, CancellationToken cancellation)
         {
             var model = SteeredModel.Open(new SteeringSettings(text.Model, null, [path], AllowMismatch: false), text.Engine, console, cancellation);
             try
             {
-                return new PruneMeasurement(model, new SteeringDistanceMeter(model.Model, NeutralText.Windows(text, model.Model), Settings(file.Vectors), model.ContextFor(1).Threads));
+                return new PruneMeasurement(model, new SteeringDistanceMeter(model.Model, NeutralText.Windows(text, model.Model), model.Vectors[0].Source.Settings, model.ContextFor(1).Threads));
             }
             catch
             {
@@ -163,14 +162,12 @@ internal static class VectorPruneCommand
             }
         }
 
-        public SteeringDistance Distance(IEnumerable<SteeringVector> vectors, CancellationToken cancellation) => _meter.Measure(Settings(vectors), cancellation);
+        public SteeringDistance Distance(IEnumerable<SteeringVector> vectors, CancellationToken cancellation) => _meter.Measure([.. vectors.Select(_model.Vectors[0].Source.SettingOf)], cancellation);
 
         public void Dispose()
         {
             _meter.Dispose();
             _model.Dispose();
         }
-
-        private static List<SteeringSetting> Settings(IEnumerable<SteeringVector> vectors) => [.. vectors.Select(v => SteeringSetting.Create(v))];
     }
 }

@@ -83,7 +83,7 @@ internal static class VectorVerifyCommand
         cancellation.ThrowIfCancellationRequested();
         console.RouteNativeLog();
         using var model = LlamaModel.Load(options.Model, options.Engine.ModelOptions, cancellation: cancellation);
-        checks.AddRange(VectorVerification.Attached(file, model));
+        checks.AddRange(VectorVerification.Attached(file, model, sae));
         return checks;
     }
 

@@ -10,11 +10,7 @@ public sealed class SteeringSource
     private SteeringSource(VectorSpec spec, string path, SteeringFile file, IReadOnlyList<SaeFile> saes)
     {
         (Spec, Path, File, Saes) = (spec, path, file, saes);
-        Settings =
-        [
-            .. file.Vectors.Select(vector => SteeringSetting.Create(
-                vector, spec.Strength, spec.Positions, NeedsSae(vector) ? saes.FirstOrDefault(sae => SaeSearch.Matches(sae, vector.Sae!)) : null)),
-        ];
+        Settings = [.. file.Vectors.Select(SettingOf)];
     }
 
     /// <summary>As written.</summary>
@@ -31,6 +27,14 @@ public sealed class SteeringSource
 
     /// <summary>One setting for each vector of the file.</summary>
     public IReadOnlyList<SteeringSetting> Settings { get; }
+
+    /// <summary>The setting of a vector of this file, or of one made from it (pruned, say): strength and positions of the spec, and the SAE where it needs one.</summary>
+    /// <exception cref="YapoException">A TopK vector whose SAE was not found.</exception>
+    public SteeringSetting SettingOf(SteeringVector vector)
+    {
+        ArgumentNullException.ThrowIfNull(vector);
+        return SteeringSetting.Create(vector, Spec.Strength, Spec.Positions, NeedsSae(vector) ? Saes.FirstOrDefault(sae => SaeSearch.Matches(sae, vector.Sae!)) : null);
+    }
 
     /// <summary>Loads the file of a spec; a bare name is also looked for under the model folders.</summary>
     /// <param name="spec">FILE, strength, positions.</param>

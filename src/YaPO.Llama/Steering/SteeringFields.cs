@@ -29,5 +29,7 @@ internal static class SteeringFields
         ("sae.license", v.Sae?.License ?? ""), ("sae.attribution", v.Sae?.Attribution ?? ""), ("h_norm_mean", Number(v.HNormMean)),
     ];
 
-    private static string Number(double? value) => value?.ToString("G9", CultureInfo.InvariantCulture) ?? "";
+    private static string Number(int? value) => value?.ToString(CultureInfo.InvariantCulture) ?? "";
+
+    private static string Number(float? value) => value?.ToString("R", CultureInfo.InvariantCulture) ?? "";
 }

@@ -88,7 +88,10 @@ public static class VectorVerification
     }
 
     /// <summary>Attaches each vector to a context: the residual stream at its layer must be reached, with the right shape.</summary>
-    public static IEnumerable<VectorCheck> Attached(SteeringFile file, LlamaModel model)
+    /// <param name="file">The vectors.</param>
+    /// <param name="model">The model.</param>
+    /// <param name="sae">The whole SAE, for TopK vectors.</param>
+    public static IEnumerable<VectorCheck> Attached(SteeringFile file, LlamaModel model, SaeFile? sae = null)
     {
         ArgumentNullException.ThrowIfNull(file);
         using var context = new LlamaContext(model, new ContextOptions { ContextSize = 32, BatchSize = 32, Threads = 1 });
@@ -97,7 +100,7 @@ public static class VectorVerification
             var found = "attached";
             try
             {
-                context.SetVectors([SteeringSetting.Create(v).Vector]);
+                context.SetVectors([SteeringSetting.Create(v, sae: sae).Vector]);
             }
             catch (YapoException e)
             {

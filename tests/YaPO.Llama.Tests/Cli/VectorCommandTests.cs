@@ -49,7 +49,7 @@ public sealed class VectorCommandTests(CliWorld world) : IClassFixture<CliWorld>
     {
         var run = await CliRun.Of("vector", "info", world.Vector);
 
-        run.Out.Should().Contain("random gemma2").And.Contain("3 of 96").And.Contain("-8");
+        run.Out.Should().Contain("random gemma2").And.Contain("3 of 96").And.Contain("-8").And.Contain("‖v‖ 11.1803").And.Contain("‖flattened‖").And.Contain("random sae");
     }
 
     [Fact]
