@@ -175,6 +175,25 @@ public sealed class VectorFileCommandTests : NativeTest, IClassFixture<CliWorld>
         (await CliRun.Of("vector", "export", world.Dense, "--to", "control-vector", "--output", world.In("never.gguf"))).ExitCode.Should().Be(3, "it acts after block 0");
     }
 
+    [Fact]
+    public async Task TopKVector_IsPrunedExportedAndVerifiedThroughItsSae()
+    {
+        var sae = RandomSae.Save(world.In("topk.gguf"), 64, 100, CliWorld.Layer, topK: 10);
+        using (var open = SaeFile.Open(sae))
+        {
+            new SteeringFile { Name = "topk", Base = ModelFingerprint.Compute(world.Model).ToBaseModel(), DModel = 64, Vectors = [VectorBuilder.Sparse(open, [1, 30, 77], [9f, -9f, 9f], "topk")] }.Save(world.In("topk.ysv"));
+        }
+
+        var prune = await CliRun.Of(["vector", "prune", world.In("topk.ysv"), "--top-k", "2", "--output", world.In("topk-2.ysv"), .. Measured()]);
+        prune.ExitCode.Should().Be(0, prune.Error);
+        prune.Out.Should().Contain("3 to 2").And.Contain("nats");
+        var export = await CliRun.Of(["vector", "export", world.In("topk.ysv"), "--to", "control-vector", "--output", world.In("topk-cv.gguf"), .. Measured()]);
+        export.ExitCode.Should().Be(0, export.Error);
+        export.Out.Should().Contain("layer 1 differs by");
+        (await CliRun.Of("vector", "verify", world.In("topk.ysv"), "--model", world.Model, "--sae", sae)).ExitCode.Should().Be(0);
+        (await CliRun.Of("vector", "verify", world.In("topk.ysv"), "--model", world.Model)).Out.Should().MatchRegex(@"topk: hook +\| FAILED").And.Contain("whole encoder");
+    }
+
     [Theory]
     [InlineData("safetensors")]
     [InlineData("npz")]

@@ -1,5 +1,6 @@
 using YaPO.Llama.Gguf;
 using YaPO.Llama.Models;
+using YaPO.Llama.Sae;
 using YaPO.Llama.Sessions;
 using YaPO.Llama.Steering;
 using YaPO.Llama.Tests.Sessions;
@@ -10,7 +11,7 @@ namespace YaPO.Llama.Tests.Steering;
 public sealed class VectorCombinationTests(RandomModelFile model) : NativeTest, IClassFixture<RandomModelFile>
 {
     private const int Width = 64;
-    private static readonly TestSae Sae = new(1);
+    private static readonly TestSae OneSae = new(1);
     private static readonly TestSae OtherSae = new(2);
 
     private static SteeringVector Dense(int layer, int seed, float scale = 1) =>
@@ -21,8 +22,8 @@ public sealed class VectorCombinationTests(RandomModelFile model) : NativeTest, 
     [Fact]
     public void Combine_OverlappingSupportsOfOneSae_SameBitsAsAttachingBoth()
     {
-        var a = TestSae.File("a", Sae.Vector(1, "a", 2, 40, 1));
-        var b = TestSae.File("b", Sae.Vector(1, "b", 20, 40, 2));
+        var a = TestSae.File("a", OneSae.Vector(1, "a", 2, 40, 1));
+        var b = TestSae.File("b", OneSae.Vector(1, "b", 20, 40, 2));
 
         foreach (var (s, t) in new[] { (1f, -0.5f), (2.5f, 0.3f), (-1f, -4f) })
         {
@@ -38,7 +39,7 @@ public sealed class VectorCombinationTests(RandomModelFile model) : NativeTest, 
     {
         // Each takes away less than is active on some tokens; together more than all of it.
         (int, float)[] down = [.. Enumerable.Range(0, 60).Select(i => (2 * i, -0.4f))];
-        var (a, b) = (TestSae.File("a", Sae.Vector(1, "a", down)), TestSae.File("b", Sae.Vector(1, "b", down)));
+        var (a, b) = (TestSae.File("a", OneSae.Vector(1, "a", down)), TestSae.File("b", OneSae.Vector(1, "b", down)));
 
         var combined = VectorCombination.Combine([Part(a, 1), Part(b, 1)], "c");
         var together = Logits((a.Vectors[0], 1), (b.Vectors[0], 1));
@@ -51,22 +52,36 @@ public sealed class VectorCombinationTests(RandomModelFile model) : NativeTest, 
     [Fact]
     public void Combine_ManyKindsAndLayers_SameBits_AndSeparateEntriesStaySeparate()
     {
-        var a = TestSae.File("a", Sae.Vector(1, "a", 2, 40, 1), Dense(0, 1), Dense(2, 2), Sae.Vector(0, "a low", 1, 5, 6));
-        var b = TestSae.File("b", OtherSae.Vector(1, "b other", 2, 30, 3), Sae.Vector(1, "b", 20, 20, 4), Dense(2, 3), WithoutIdentity(Sae.Vector(2, "unknown sae", 2, 10, 5)));
+        var a = TestSae.File("a", OneSae.Vector(1, "a", 2, 40, 1), Dense(0, 1), Dense(2, 2), OneSae.Vector(0, "a low", 1, 5, 6));
+        var b = TestSae.File("b", OtherSae.Vector(1, "b other", 2, 30, 3), OneSae.Vector(1, "b", 20, 20, 4), Dense(2, 3), WithoutIdentity(OneSae.Vector(2, "unknown sae", 2, 10, 5)));
 
         var combined = VectorCombination.Combine([Part(a, 1.5f), Part(b, -0.75f)], "c");
 
         combined.Vectors.Select(v => (v.Layer, v.Kind, v.SaeId)).Should().Equal(
-            (1, VectorKind.Sparse, Sae.Reference.Id), (0, VectorKind.Dense, 0UL), (2, VectorKind.Dense, 0UL), (0, VectorKind.Sparse, Sae.Reference.Id),
+            (1, VectorKind.Sparse, OneSae.Reference.Id), (0, VectorKind.Dense, 0UL), (2, VectorKind.Dense, 0UL), (0, VectorKind.Sparse, OneSae.Reference.Id),
             (1, VectorKind.Sparse, OtherSae.Reference.Id), (2, VectorKind.Sparse, 0UL));
         Logits(combined).Should().Equal(Logits([.. a.Vectors.Select(v => (v, 1.5f)), .. b.Vectors.Select(v => (v, -0.75f))]));
+    }
+
+    [Fact]
+    public void Combine_TopKVectors_SameBitsThroughTheWholeSae()
+    {
+        using var folder = new TemporaryFolder();
+        using var sae = SaeFile.Open(RandomSae.Save(folder.File("topk.gguf"), Width, 100, 1, topK: 20));
+        var a = TestSae.File("a", VectorBuilder.Sparse(sae, [1, 30, 77], [9f, -9f, 9f], "a"));
+        var b = TestSae.File("b", VectorBuilder.Sparse(sae, [30, 31], [-9f, -5f], "b"));
+
+        var combined = VectorCombination.Combine([Part(a, 0.5f), Part(b, 2)], "c");
+
+        combined.Vectors[0].Index.Should().Equal(1, 30, 31, 77);
+        Logits(sae, [.. combined.Vectors.Select(v => (v, 1f))]).Should().Equal(Logits(sae, (a.Vectors[0], 0.5f), (b.Vectors[0], 2)));
     }
 
     [Fact]
     public void Combine_OtherPositions_StaySeparateEntriesThatStillActJointly()
     {
         (int, float)[] down = [.. Enumerable.Range(0, 60).Select(i => (2 * i, -0.4f))];
-        var a = TestSae.File("a", Sae.Vector(1, "a", down));
+        var a = TestSae.File("a", OneSae.Vector(1, "a", down));
 
         var combined = VectorCombination.Combine([Part(a, 1), Part(a, 1, SteeringPositions.Window(3, 5))], "c");
 
@@ -84,8 +99,8 @@ public sealed class VectorCombinationTests(RandomModelFile model) : NativeTest, 
             return SteeringFile.Load(folder.File(name));
         }
 
-        var f16 = Stored("f16", Sae.Vector(1, "a", 2, 20, 1), GgmlType.F16);
-        var bf16 = Stored("bf16", Sae.Vector(1, "b", 20, 20, 2), GgmlType.BF16);
+        var f16 = Stored("f16", OneSae.Vector(1, "a", 2, 20, 1), GgmlType.F16);
+        var bf16 = Stored("bf16", OneSae.Vector(1, "b", 20, 20, 2), GgmlType.BF16);
 
         VectorCombination.Combine([Part(f16, 1), Part(f16, 2)], "c").Vectors[0].DecType.Should().Be(GgmlType.F16);
         var combined = VectorCombination.Combine([Part(f16, 1), Part(bf16, 1)], "c");
@@ -97,8 +112,8 @@ public sealed class VectorCombinationTests(RandomModelFile model) : NativeTest, 
     [Fact]
     public void Combine_RecordsWhereItCameFrom()
     {
-        var a = TestSae.File("a", Sae.Vector(1, "a", 2, 4, 1) with { PositiveMeans = "more a", RecommendedStrength = 2, MaxStrength = 3, HNormMean = 7 }) with { License = "mit", Author = "x" };
-        var b = TestSae.File("b", Sae.Vector(1, "b", 2, 4, 2) with { PositiveMeans = "more b", HNormMean = 7 }) with { License = "cc0", Author = "x", Base = a.Base with { Quantization = "Q8_0" } };
+        var a = TestSae.File("a", OneSae.Vector(1, "a", 2, 4, 1) with { PositiveMeans = "more a", RecommendedStrength = 2, MaxStrength = 3, HNormMean = 7 }) with { License = "mit", Author = "x" };
+        var b = TestSae.File("b", OneSae.Vector(1, "b", 2, 4, 2) with { PositiveMeans = "more b", HNormMean = 7 }) with { License = "cc0", Author = "x", Base = a.Base with { Quantization = "Q8_0" } };
 
         var combined = VectorCombination.Combine([Part(a), Part(b, -0.5f)], "both");
 
@@ -114,8 +129,8 @@ public sealed class VectorCombinationTests(RandomModelFile model) : NativeTest, 
     [Fact]
     public void Combine_WhatCancels_IsDropped_AndNothingLeftIsRefused()
     {
-        var a = TestSae.File("a", Sae.Vector(1, "a", (3, 2f), (4, 1f)));
-        var b = TestSae.File("b", Sae.Vector(1, "b", (4, 1f), (9, 5f)));
+        var a = TestSae.File("a", OneSae.Vector(1, "a", (3, 2f), (4, 1f)));
+        var b = TestSae.File("b", OneSae.Vector(1, "b", (4, 1f), (9, 5f)));
 
         VectorCombination.Combine([Part(a, 1), Part(b, -1)], "c").Vectors[0].Index.Should().Equal(3, 9);
         Refused([Part(a, 1), Part(a, -1)], YapoErrorKind.InvalidArgument, "*cancel*");
@@ -125,7 +140,7 @@ public sealed class VectorCombinationTests(RandomModelFile model) : NativeTest, 
     [Fact]
     public void Combine_WhatDoesNotBelongTogether_IsRefusedWithTheReason()
     {
-        var a = TestSae.File("a", Sae.Vector(1, "a", 2, 4, 1));
+        var a = TestSae.File("a", OneSae.Vector(1, "a", 2, 4, 1));
         Refused([Part(a), Part(a with { Base = a.Base with { Fingerprint = new string('b', 64) } })], YapoErrorKind.Mismatch, "*aaaaaaaaaaaa*bbbbbbbbbbbb*different models*");
         Refused([Part(a), Part(TestSae.File("wide", VectorBuilder.Dense(new float[96], 1, "wide")))], YapoErrorKind.Mismatch, "*d_model 96*64*");
 
@@ -148,12 +163,14 @@ public sealed class VectorCombinationTests(RandomModelFile model) : NativeTest, 
 
     private float[] Logits(SteeringFile file) => Logits([.. file.Vectors.Select(v => (v, v.RecommendedStrength))]);
 
+    private float[] Logits(params (SteeringVector Vector, float Strength)[] attached) => Logits(null, attached);
+
     /// <summary>Logits of every position of a fixed text.</summary>
-    private float[] Logits(params (SteeringVector Vector, float Strength)[] attached)
+    private float[] Logits(SaeFile? sae, params (SteeringVector Vector, float Strength)[] attached)
     {
         using var loaded = LlamaModel.Load(model.Path);
         using var context = new LlamaContext(loaded, new ContextOptions { ContextSize = 64, Threads = 1 });
-        var settings = attached.Select(a => SteeringSetting.Create(a.Vector, a.Strength)).ToArray();
+        var settings = attached.Select(a => SteeringSetting.Create(a.Vector, a.Strength, sae: sae)).ToArray();
         context.SetVectors([.. settings.Select(s => s.Vector)]);
         var tokens = loaded.Tokenize("what is the tea in the other model");
         var batch = new DecodeBatch(settings.Length);
