@@ -15,7 +15,7 @@ namespace YaPO.Llama.Numpy;
 /// <param name="HeaderBytes">Bytes before the data.</param>
 internal sealed record NpyHeader(TensorType Type, bool FortranOrder, IReadOnlyList<long> Shape, int HeaderBytes)
 {
-    private const int MaxHeaderBytes = 1 << 20;
+    private const int MaxHeaderBytes = 1 << 16;
 
     /// <summary>The header as the description of a tensor.</summary>
     public TensorInfo ToInfo(string name) => new(name, Type, Shape, FortranOrder);

@@ -215,6 +215,20 @@ public sealed class SaeTests : IDisposable
         report.PublishedL0.Should().Be(2.5);
     }
 
+    [Theory]
+    [InlineData(SaeRowNorms.DefaultRows)]
+    [InlineData(6)] // every fourth
+    public void RowNorms_GivenNumPysWeights_AreTheirOrderStatistics(int rows)
+    {
+        using var sae = SaeFile.Open(Convert("sae.npz"));
+        var decoder = Array("sae.npz", "W_dec");
+        var expected = decoder.Chunk(D).Where((_, j) => rows > F || j % 4 == 0).Select(row => Math.Sqrt(row.Sum(x => (double)x * x))).Order().ToArray();
+
+        var (_, norms) = SaeRowNorms.Measure(sae, rows);
+
+        norms.Should().Be(new RowNorms(expected.Length, expected[0], expected[rows > F ? 2 : 0], expected[rows > F ? 11 : 2], expected[rows > F ? 21 : 5], expected[^1], 0));
+    }
+
     [Fact]
     public void Judge_WrongLayerOrDensity_SaysSo()
     {
