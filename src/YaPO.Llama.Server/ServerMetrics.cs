@@ -38,6 +38,8 @@ internal sealed class ServerMetrics(BatchEngine engine)
         Write("yapo_slots", "gauge", "Answers that can be generated at the same time.", engine.Options.Slots);
         Write("yapo_kv_cells_taken", "gauge", "KV cells set aside for running answers or remembered from earlier ones.", s.CellsTaken);
         Write("yapo_kv_cells", "gauge", "KV cells in all.", engine.Cells);
+        Write("yapo_vectors_attached", "gauge", "Vectors computed at every token: those in use, and those used a moment ago.", s.AttachedVectors);
+        Write("yapo_vector_changes_total", "counter", "How often that set was changed.", s.AttachmentChanges);
         Head("yapo_answers_total", "counter", "Answers by how they ended.");
         Line("yapo_answers_total{outcome=\"finished\"}", s.Finished);
         Line("yapo_answers_total{outcome=\"cancelled\"}", s.Cancelled);

@@ -7,7 +7,8 @@ namespace YaPO.Llama.Batching;
 /// <summary>
 /// Answers many requests at once from one context, each with its own vectors, strengths and sampling. One thread owns the context and repeats one
 /// step: give free slots to waiting requests, put one token of every generating request and a part of the new prompts into one batch, decode it, sample.
-/// All vectors are attached once; the strengths of a batch row decide what acts on it. <see cref="Submit"/> may be called from any thread.
+/// The vectors that running requests use are attached together; the strengths of a batch row decide what acts on it. <see cref="Submit"/> may be called
+/// from any thread.
 /// </summary>
 /// <remarks>
 /// A request's result depends on what runs beside it only by rounding: products over batches of other sizes add in another order. At temperature 0 the
@@ -16,6 +17,8 @@ namespace YaPO.Llama.Batching;
 public sealed class BatchEngine : IAsyncDisposable
 {
     private readonly LlamaContext context;
+    private readonly AttachedSet attached;
+    private readonly float[] strengths;
     private readonly SlotPool pool;
     private readonly FairQueue queue;
     private readonly TokenPieces vocabulary;
@@ -28,11 +31,12 @@ public sealed class BatchEngine : IAsyncDisposable
     private readonly Lock gate = new();
     private EngineStatistics statistics = new();
     private IReadOnlyList<RunningAnswer> decoding = [];
+    private bool released;
     private volatile bool stopping;
     private volatile bool abandon;
     private volatile bool cutOff;
 
-    /// <summary>Creates the context, attaches the vectors and starts the engine's thread.</summary>
+    /// <summary>Creates the context, checks that the vectors fit and starts the engine's thread.</summary>
     /// <param name="model">Stays the caller's; only the engine's thread uses it from now on (load a vocabulary-only copy to tokenize with).</param>
     /// <param name="options">Null: defaults.</param>
     /// <param name="vectors">Every vector that a request may use.</param>
@@ -50,9 +54,14 @@ public sealed class BatchEngine : IAsyncDisposable
         Require(RequestTokens is > 1 && RequestTokens <= Cells, $"a request of {RequestTokens} tokens does not fit into {Cells} cells");
         var batchSize = Math.Max(options.Context.BatchSize > 0 ? options.Context.BatchSize : 512, options.Slots);
         context = new LlamaContext(model, options.Context with { ContextSize = Cells, Sequences = options.Slots, BatchSize = batchSize, FullSlidingWindowCache = true });
+        foreach (var vector in vectors ?? [])
+        {
+            columns.TryAdd(vector, columns.Count);
+        }
+
         try
         {
-            context.SetVectors(vectors ?? []);
+            attached = new AttachedSet(context, [.. columns.Keys]);
         }
         catch
         {
@@ -60,12 +69,7 @@ public sealed class BatchEngine : IAsyncDisposable
             throw;
         }
 
-        foreach (var vector in context.Vectors)
-        {
-            columns.TryAdd(vector, columns.Count);
-        }
-
-        VectorCount = context.Vectors.Count;
+        strengths = new float[columns.Count];
         pool = new SlotPool(context, options.Slots, Cells);
         queue = new FairQueue(options.QueueLimit, options.QueueLimitPerClient);
         vocabulary = new TokenPieces(model);
@@ -105,7 +109,7 @@ public sealed class BatchEngine : IAsyncDisposable
     /// <summary>Done when the engine's thread has ended, on request or by <see cref="Failure"/>.</summary>
     public Task Completion => exited.Task;
 
-    internal int VectorCount { get; }
+    internal int VectorCount => columns.Count;
 
     /// <summary>Hands in a request. It waits for a slot and runs then; read its answer from what is returned.</summary>
     /// <exception cref="YapoException">It can never run: the prompt is too long, a vector is not attached, a stop text is empty.</exception>
@@ -123,7 +127,7 @@ public sealed class BatchEngine : IAsyncDisposable
         {
             var setting = request.Steering[i];
             Require(float.IsFinite(setting.Strength), $"vector {setting.Vector.Name}: the strength is not finite");
-            Require(columns.TryGetValue(setting.Vector, out used[i]), $"vector {setting.Vector.Name} is not attached to this engine");
+            Require(columns.TryGetValue(setting.Vector, out used[i]), $"vector {setting.Vector.Name} is not one of this engine's");
         }
 
         var answer = new RunningAnswer(this, request, used, Math.Min(request.Generation.MaxTokens, RequestTokens - request.Prompt.Count));
@@ -153,12 +157,8 @@ public sealed class BatchEngine : IAsyncDisposable
         wake.Set();
         await Task.WhenAny(exited.Task, Task.Delay(grace)).ConfigureAwait(false);
         abandon = true;
-        if (!exited.Task.IsCompleted)
-        {
-            context.Cancel();
-            wake.Set();
-        }
-
+        Interrupt();
+        wake.Set();
         await exited.Task.ConfigureAwait(false);
         return !cutOff;
     }
@@ -177,7 +177,7 @@ public sealed class BatchEngine : IAsyncDisposable
 
         if (Volatile.Read(ref decoding) is { Count: > 0 } current && current.All(a => a.IsCancelled))
         {
-            context.Cancel(); // nobody is left who wants this batch
+            Interrupt(); // nobody is left who wants this batch
         }
 
         wake.Set();
@@ -226,8 +226,25 @@ public sealed class BatchEngine : IAsyncDisposable
         }
         finally
         {
-            context.Dispose();
+            lock (gate)
+            {
+                released = true;
+                context.Dispose();
+            }
+
             exited.SetResult();
+        }
+    }
+
+    /// <summary>Makes the decode that is running now end soon.</summary>
+    private void Interrupt()
+    {
+        lock (gate)
+        {
+            if (!released)
+            {
+                context.Cancel();
+            }
         }
     }
 
@@ -270,7 +287,16 @@ public sealed class BatchEngine : IAsyncDisposable
 
     private void Step()
     {
-        Plan();
+        try
+        {
+            Plan();
+        }
+        catch (YapoException e) // no memory for the vectors
+        {
+            pool.Running.ToList().ForEach(slot => End(slot, e));
+            return;
+        }
+
         Volatile.Write(ref decoding, plan.ConvertAll(p => p.Slot.Answer!));
         var start = Stopwatch.GetTimestamp();
         try
@@ -324,6 +350,8 @@ public sealed class BatchEngine : IAsyncDisposable
         Count(s => s with
         {
             Steps = s.Steps + 1,
+            AttachedVectors = attached.Count,
+            AttachmentChanges = attached.Changes,
             DecodeTime = s.DecodeTime + time,
             PromptTokens = s.PromptTokens + prompt,
             GeneratedTokens = s.GeneratedTokens + generated,
@@ -333,7 +361,8 @@ public sealed class BatchEngine : IAsyncDisposable
     /// <summary>One row for every request that generates; the rest of the batch is shared out evenly among the prompts.</summary>
     private void Plan()
     {
-        batch.Clear(VectorCount);
+        attached.Update(pool.Running.Select(s => s.Answer!));
+        batch.Clear(attached.Count);
         plan.Clear();
         foreach (var slot in pool.Running.Where(s => s.Answer!.Sequence.Count - s.Cached == 1))
         {
@@ -364,7 +393,7 @@ public sealed class BatchEngine : IAsyncDisposable
         for (var position = slot.Cached; position < slot.Cached + count; position++)
         {
             var last = position == answer.Sequence.Count - 1;
-            var added = batch.Add(answer.Sequence[position].Id, position, slot.Sequence, output: last, answer.StrengthsAt(position));
+            var added = batch.Add(answer.Sequence[position].Id, position, slot.Sequence, output: last, attached.Select(answer.StrengthsAt(position), strengths));
             row = last ? added : row;
         }
 

@@ -8,7 +8,7 @@ public sealed record BatchRequest
     /// <summary>What stands in front of the answer.</summary>
     public required PromptTokens Prompt { get; init; }
 
-    /// <summary>What acts where: vectors among those attached to the engine. Several settings of one vector add up.</summary>
+    /// <summary>What acts where: vectors among the engine's. Several settings of one vector add up.</summary>
     public IReadOnlyList<SteeringSetting> Steering { get; init; } = [];
 
     /// <summary>How the answer is generated; its length is cut to what the engine's request size leaves beside the prompt.</summary>

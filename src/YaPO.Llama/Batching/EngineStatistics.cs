@@ -12,6 +12,12 @@ public sealed record EngineStatistics
     /// <summary>KV cells set aside for running requests or remembered from earlier ones.</summary>
     public int CellsTaken { get; init; }
 
+    /// <summary>Vectors computed at every token at present.</summary>
+    public int AttachedVectors { get; init; }
+
+    /// <summary>How often that set was changed.</summary>
+    public long AttachmentChanges { get; init; }
+
     /// <summary>Requests that ended by themselves.</summary>
     public long Finished { get; init; }
 

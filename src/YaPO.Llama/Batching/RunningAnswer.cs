@@ -47,6 +47,9 @@ public sealed class RunningAnswer
     /// <summary>Prompt and answer so far.</summary>
     internal List<SequenceToken> Sequence { get; } = [];
 
+    /// <summary>The vectors that it uses, by their place among the engine's.</summary>
+    internal IEnumerable<int> Columns => columns.Where((_, i) => Request.Steering[i].Strength != 0);
+
     internal int MaxTokens { get; }
 
     internal int CellsNeeded => Request.Prompt.Count + MaxTokens;
@@ -93,7 +96,7 @@ public sealed class RunningAnswer
         }
     }
 
-    /// <summary>The strength of every attached vector at a position.</summary>
+    /// <summary>The strength of every vector of the engine at a position.</summary>
     internal float[] StrengthsAt(int position) => strengths[position];
 
     /// <summary>Creates the sampler.</summary>

@@ -3,8 +3,8 @@ using YaPO.Llama.Sessions;
 namespace YaPO.Llama.Batching;
 
 /// <summary>
-/// One sequence of the engine's context and what every cached position of it was computed with: its token and the strength of every attached vector
-/// there. A request may go on from positions that agree in both, whoever computed them.
+/// One sequence of the engine's context and what every cached position of it was computed with: its token and the strength of every vector of the
+/// engine there. A request may go on from positions that agree in both, whoever computed them.
 /// </summary>
 internal sealed class Slot(int sequence)
 {

@@ -69,6 +69,22 @@ public sealed class BatchEngineTests : NativeTest
     }
 
     [Fact]
+    public async Task Submit_OnlyVectorsInUse_AreAttached()
+    {
+        await using var engine = world.Engine();
+        var request = world.Mixed(0);
+
+        await ReadAnswer.Of(engine.Submit(request with { Steering = [world.Steer(1, 0)] }));
+        engine.Statistics.AttachedVectors.Should().Be(0);
+        await Task.WhenAll(ReadAnswer.Of(engine.Submit(request with { Steering = [world.Steer(0, 1)] })), ReadAnswer.Of(engine.Submit(request with { Steering = [world.Steer(3, 1)] })));
+        engine.Statistics.AttachedVectors.Should().Be(2);
+        await ReadAnswer.Of(engine.Submit(request with { Steering = [] }));
+
+        engine.Statistics.AttachedVectors.Should().Be(2, "they were used a moment ago");
+        engine.Statistics.AttachmentChanges.Should().BeLessThanOrEqualTo(2);
+    }
+
+    [Fact]
     public async Task Submit_NextTurnOfAConversation_ReusesTheAnswer()
     {
         await using var engine = world.Engine();
@@ -151,7 +167,7 @@ public sealed class BatchEngineTests : NativeTest
 
         engine.Invoking(e => e.Submit(request with { Prompt = PromptTokens.Text(world.Model, string.Concat(Enumerable.Repeat("bread and tea ", 90))) }))
             .Should().Throw<YapoException>().WithMessage("*tokens*64*");
-        engine.Invoking(e => e.Submit(request with { Steering = [stranger.Steer(0, 1)] })).Should().Throw<YapoException>().WithMessage("*not attached*");
+        engine.Invoking(e => e.Submit(request with { Steering = [stranger.Steer(0, 1)] })).Should().Throw<YapoException>().WithMessage("*not one of*");
         engine.Invoking(e => e.Submit(request with { Steering = [world.Steer(0, float.NaN)] })).Should().Throw<YapoException>();
         engine.Invoking(e => e.Submit(request with { Stop = [""] })).Should().Throw<YapoException>();
         var sampler = engine.Submit(request with { Generation = new GenerationOptions { Sampler = new SamplerOptions { TopP = 7 } } });

@@ -1,0 +1,67 @@
+using YaPO.Llama.Sessions;
+
+namespace YaPO.Llama.Batching;
+
+/// <summary>
+/// Which of the allowed vectors are attached to the context now. Every attached vector is computed at every token, used or not, so only those are attached
+/// that running requests use, and those used a moment ago: attaching copies the rows of all to the device and builds the graph anew.
+/// </summary>
+internal sealed class AttachedSet
+{
+    private static readonly TimeSpan Linger = TimeSpan.FromSeconds(10);
+
+    private readonly LlamaContext context;
+    private readonly AttachedVector[] allowed;
+    private readonly long[] lastUsed;
+    private int[] columns = [];
+
+    /// <summary>Attaches everything once, so that what does not fit is refused now.</summary>
+    /// <exception cref="YapoException">A vector does not fit the model.</exception>
+    public AttachedSet(LlamaContext context, IReadOnlyList<AttachedVector> allowed)
+    {
+        (this.context, this.allowed, lastUsed) = (context, [.. allowed], new long[allowed.Count]);
+        Array.Fill(lastUsed, long.MinValue);
+        context.SetVectors(allowed);
+        context.SetVectors([]);
+    }
+
+    /// <summary>Strengths per batch row.</summary>
+    public int Count => columns.Length;
+
+    /// <summary>Times the set was changed.</summary>
+    public long Changes { get; private set; }
+
+    /// <summary>Attaches what these answers need and lets go of what has not been used for a while.</summary>
+    public void Update(IEnumerable<RunningAnswer> answers)
+    {
+        var now = Environment.TickCount64;
+        var missing = false;
+        foreach (var column in answers.SelectMany(a => a.Columns))
+        {
+            lastUsed[column] = now;
+            missing |= Array.IndexOf(columns, column) < 0;
+        }
+
+        var linger = now - (long)Linger.TotalMilliseconds;
+        if (!missing && Array.TrueForAll(columns, c => lastUsed[c] >= linger))
+        {
+            return;
+        }
+
+        int[] wanted = [.. Enumerable.Range(0, allowed.Length).Where(c => lastUsed[c] >= linger)];
+        context.SetVectors([.. wanted.Select(c => allowed[c])]);
+        columns = wanted;
+        Changes++;
+    }
+
+    /// <summary>The strengths of the attached vectors, out of those of all allowed ones.</summary>
+    public ReadOnlySpan<float> Select(float[] strengths, float[] room)
+    {
+        for (var i = 0; i < columns.Length; i++)
+        {
+            room[i] = strengths[columns[i]];
+        }
+
+        return room.AsSpan(0, columns.Length);
+    }
+}
