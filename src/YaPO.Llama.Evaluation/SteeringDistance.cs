@@ -98,34 +98,26 @@ public sealed class SteeringDistanceMeter : IDisposable
         _otherContext?.Dispose();
     }
 
-    /// <summary>KL(p ‖ q) of two rows of logits, in double precision.</summary>
+    /// <summary>KL(p ‖ q) of two rows of logits, in double precision: Σ softmax(p) (p − q) − log Σ e^p + log Σ e^q.</summary>
     internal static double Divergence(ReadOnlySpan<float> p, ReadOnlySpan<float> q)
     {
-        var (zp, zq) = (LogSum(p), LogSum(q));
-        var sum = 0.0;
+        double maxP = float.NegativeInfinity, maxQ = float.NegativeInfinity;
         for (var i = 0; i < p.Length; i++)
         {
-            var log = p[i] - zp;
-            sum += Math.Exp(log) * (log - (q[i] - zq));
+            maxP = Math.Max(maxP, p[i]);
+            maxQ = Math.Max(maxQ, q[i]);
         }
 
-        return Math.Max(0, sum);
-    }
-
-    private static double LogSum(ReadOnlySpan<float> logits)
-    {
-        double largest = float.NegativeInfinity, sum = 0;
-        foreach (var x in logits)
+        double sumP = 0, sumQ = 0, difference = 0;
+        for (var i = 0; i < p.Length; i++)
         {
-            largest = Math.Max(largest, x);
+            var weight = Math.Exp(p[i] - maxP);
+            sumP += weight;
+            sumQ += Math.Exp(q[i] - maxQ);
+            difference += weight * ((double)p[i] - q[i]);
         }
 
-        foreach (var x in logits)
-        {
-            sum += Math.Exp(x - largest);
-        }
-
-        return largest + Math.Log(sum);
+        return Math.Max(0, (difference / sumP) - ((maxP - maxQ) + (Math.Log(sumP) - Math.Log(sumQ)))); // 0 exactly for equal rows
     }
 
     // ‖Δh‖ is what the layer's own vectors add: the residual after them minus the one before.

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Text.Json;
 using YaPO.Llama.Gguf;
 using YaPO.Llama.Models;
@@ -319,6 +320,73 @@ public sealed class VectorFileCommandTests : NativeTest, IClassFixture<CliWorld>
         run.ExitCode.Should().Be(code, run.Error);
         run.Error.Should().Contain("error:").And.Contain(expected).And.NotContain("unexpected");
         run.Out.Should().BeEmpty();
+        world.Files().Should().Equal(before);
+    }
+
+    [Theory]
+    [InlineData("combine {0} --output out.ysv")]
+    [InlineData("prune {0} --top-k 1 --output out.ysv")]
+    [InlineData("export {0} --to npz --output out.npz")]
+    [InlineData("export {0} --to control-vector --output out.gguf")]
+    [InlineData("diff {0} sparse.ysv")]
+    [InlineData("info {0}")]
+    public async Task AnyCommand_NaNOrWrongCounts_NamesThemAndWritesNothing(string line)
+    {
+        var bytes = File.ReadAllBytes(world.Vector);
+        float[] value;
+        using (var gguf = GgufFile.Open(world.Vector))
+        {
+            value = gguf.ReadFloats(gguf.RequireTensor("v.0.value"));
+        }
+
+        byte[] nan = [.. bytes];
+        BitConverter.GetBytes(float.NaN).CopyTo(nan, nan.AsSpan().IndexOf(MemoryMarshal.AsBytes(value.AsSpan())) + 4);
+        File.WriteAllBytes(world.In("nan.ysv"), nan);
+        byte[] counts = [.. bytes];
+        counts[counts.AsSpan().IndexOf("yapo.n_vectors"u8) + "yapo.n_vectors".Length + 4] = 2;
+        File.WriteAllBytes(world.In("counts.ysv"), counts);
+        var before = world.Files();
+
+        foreach (var (file, expected) in new[] { ("nan.ysv", "value[1] is NaN"), ("counts.ysv", "'yapo.vector.1.layer'") })
+        {
+            var run = await CliRun.Of(["vector", .. line.Split(' ').Select(word => word == "{0}" ? world.In(file) : word.Contains('.', StringComparison.Ordinal) ? world.In(word) : word)]);
+
+            run.ExitCode.Should().Be(3);
+            run.Error.Should().Contain(file).And.Contain(expected);
+            run.Out.Should().BeEmpty();
+        }
+
+        world.Files().Should().Equal(before);
+    }
+
+    [Fact]
+    public void Process_PruneInterrupted_Exits130AndWritesNothing()
+    {
+        world.Write("long.txt", string.Concat(Enumerable.Repeat("what is the tea in the other model\n\n", 4000)));
+        var before = world.Files();
+        using var process = CliProcess.Start(
+            world.Folder, "vector", "prune", "sparse.ysv", "--kl", "0.1", "--model", "model.gguf", "--data", "long.txt", "--tokens", "1000000", "--threads", "1", "--output", "interrupted.ysv");
+
+        process.WaitUntil(p => p.Error.Contains("vector sparse.ysv", StringComparison.Ordinal), "the measurement");
+        process.Interrupt();
+
+        process.WaitForExit().Should().Be(130, process.Error);
+        process.Finish().Error.Should().EndWith("interrupted\n");
+        world.Files().Should().Equal(before);
+    }
+
+    [Theory]
+    [InlineData("combine sparse.ysv --output /proc/nothing.ysv", 1, "cannot write")]
+    [InlineData("prune sparse.ysv --top-k 1 --output .", 1, "it is a folder")]
+    [InlineData("export sparse.ysv --to safetensors --output sparse.ysv", 2, "also an input")]
+    public void Process_UnwritableOutput_ExitsAsDocumentedAndWritesNothing(string line, int code, string expected)
+    {
+        var before = world.Files();
+
+        var run = CliProcess.Run(world.Folder, "", ["vector", .. line.Split(' ')]);
+
+        run.ExitCode.Should().Be(code, run.Error);
+        run.Error.Should().Contain(expected);
         world.Files().Should().Equal(before);
     }
 

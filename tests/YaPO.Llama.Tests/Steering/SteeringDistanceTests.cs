@@ -71,6 +71,28 @@ public sealed class SteeringDistanceTests(RandomModelFile model) : NativeTest, I
         FluentActions.Invoking(() => new SteeringDistanceMeter(loaded, [[2, 6]], [Setting(VectorBuilder.Dense(new float[7], 1, "narrow"), 1)])).Should().Throw<YapoException>();
     }
 
+    [Fact]
+    public void Divergence_LargeAndTinyLogits_AgreesWithTheDefinition()
+    {
+        var random = new Random(2);
+        foreach (var scale in new[] { 1e-3, 1, 30, 300 })
+        {
+            float[] Row() => [.. Enumerable.Range(0, 200).Select(_ => (float)(scale * ((2 * random.NextDouble()) - 1)))];
+            var (p, q) = (Row(), Row());
+            var (zp, zq) = (LogSum(p), LogSum(q));
+            var expected = p.Zip(q, (x, y) => Math.Exp(x - zp) * (x - zp - (y - zq))).Sum();
+
+            SteeringDistanceMeter.Divergence(p, q).Should().BeApproximately(expected, 1e-9 * Math.Max(1, expected));
+            SteeringDistanceMeter.Divergence(p, p).Should().Be(0);
+        }
+
+        static double LogSum(float[] x)
+        {
+            double largest = x.Max();
+            return largest + Math.Log(x.Sum(v => Math.Exp(v - largest)));
+        }
+    }
+
     private static SteeringSetting Setting(SteeringVector v, float strength) => SteeringSetting.Create(v, strength);
 
     /// <summary>Logits and, per layer, what was added; every position but BOS steered.</summary>
