@@ -89,6 +89,31 @@ public sealed class PytorchTests : IDisposable
         source.Invoking(s => s.Read("n")).Should().Throw<YapoException>().WithMessage("*I64*");
     }
 
+    [PythonFact]
+    public void Open_WhatPyTorchWritesNow_ReadsLikeTheGoldenFiles()
+    {
+        PythonFactAttribute.Script(Golden("make_golden.py"), _folder.Path);
+
+        foreach (var golden in Directory.GetFiles(Golden(""), "*.pt"))
+        {
+            Read(_folder.File(Path.GetFileName(golden))).Should().Be(Read(golden), golden);
+        }
+
+        static string Read(string path)
+        {
+            try
+            {
+                using var source = TensorFile.Open(path);
+                return string.Join('\n', source.Names.Select(n => $"{n} {source.Info(n)} {(source.Info(n).Type.IsReadable() ? string.Join(' ', source.Read(n)) : "")}"))
+                    + string.Join('\n', source.Metadata);
+            }
+            catch (YapoException e)
+            {
+                return e.Kind + e.Message[path.Length..];
+            }
+        }
+    }
+
     [Theory]
     [InlineData("cos\nsystem\n(X\u0004\0\0\0echotR.", "*os.system*refused*")]
     [InlineData("cbuiltins\neval\n.", "*builtins.eval*refused*")]

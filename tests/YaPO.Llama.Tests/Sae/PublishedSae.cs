@@ -89,13 +89,14 @@ internal sealed class PublishedSae
     /// <summary>The run-time form, in double: h = enc·x + b, z = relu(h)·[h &gt; threshold] or relu of the k largest, x̂ = Σ z·dec + b.</summary>
     public static Codes RunTime(SaeFile sae, double[] x)
     {
+        var (d, f) = (sae.Info.DModel, sae.Info.Width);
         double[] enc = [.. sae.ReadEncoder()], dec = [.. sae.ReadDecoder()];
-        double[] h = [.. Enumerable.Range(0, F).Select(j => Dot(enc[(j * D)..((j + 1) * D)], x) + sae.EncBias[j])];
+        double[] h = [.. Enumerable.Range(0, f).Select(j => Dot(enc[(j * d)..((j + 1) * d)], x) + sae.EncBias[j])];
         var z = sae.Info.Activation == SaeActivation.TopK ? TopK(h, sae.Info.TopK) : [.. h.Select((v, j) => v > 0 && v > sae.Threshold[j] ? v : 0)];
         double[] sum = [.. sae.DecBias];
-        for (var i = 0; i < F * D; i++)
+        for (var i = 0; i < f * d; i++)
         {
-            sum[i % D] += z[i / D] * dec[i];
+            sum[i % d] += z[i / d] * dec[i];
         }
 
         return new Codes(z, sum);

@@ -1,3 +1,4 @@
+using YaPO.Llama.Gguf;
 using YaPO.Llama.Sae;
 using YaPO.Llama.Steering;
 using YaPO.Llama.Tensors;
@@ -197,6 +198,39 @@ public sealed class SaeFormatTests : IDisposable
         var weights = TensorWriter.Safetensors([Vector("b_dec", _sae.DecBias), Vector("encoder.bias", _sae.EncBias), Matrix("encoder.weight", "FD", _sae.W), Matrix("W_dec", "FD", _sae.Decoder)]);
 
         Refused(() => Convert(folder, "sae.safetensors", weights, config), message);
+    }
+
+    [Theory]
+    [InlineData(GgmlType.F16, 5e-4)]
+    [InlineData(GgmlType.Q8_0, 1e-2)]
+    public void Convert_DecoderTypes_ChangeHowMuchAFeatureWritesAndNeverWhenItFires(GgmlType type, double bound)
+    {
+        const int d = 64, f = 96;
+        var random = new Random(5);
+        TestTensor Values(string name, params long[] shape) => new(name, shape, [.. Enumerable.Range(0, (int)shape.Aggregate((a, n) => a * n)).Select(_ => (float)((random.NextDouble() * 2) - 1))]);
+        var weights = TensorWriter.Safetensors([Values("w_enc", d, f), Values("w_dec", f, d), Values("b_enc", f), Values("b_dec", d), Values("threshold", f)]);
+        using var exact = SaeFile.Open(Typed(GgmlType.F32));
+        using var rounded = SaeFile.Open(Typed(type));
+
+        (rounded.EncType, rounded.DecType).Should().Be((GgmlType.F32, type));
+        var (error, norm) = (0.0, 0.0);
+        for (var t = 0; t < 40; t++)
+        {
+            double[] x = [.. Enumerable.Range(0, d).Select(_ => (random.NextDouble() * 2) - 1)];
+            var (a, b) = (RunTime(exact, x), RunTime(rounded, x));
+            b.Z.Should().Equal(a.Z, "encoder, bias and threshold are the same bits");
+            error += Dot(Minus(a.Reconstruction, b.Reconstruction), Minus(a.Reconstruction, b.Reconstruction));
+            norm += Dot(a.Reconstruction, a.Reconstruction);
+        }
+
+        Math.Sqrt(error / norm).Should().BeInRange(bound / 20, bound);
+
+        string Typed(GgmlType decoder)
+        {
+            var options = new SaeConvertOptions(_folder.Write("params.safetensors", weights), _folder.File($"{decoder}.gguf")) { Layer = 1, DecType = decoder };
+            SaeConverter.Convert(options);
+            return options.Output;
+        }
     }
 
     [Fact]
