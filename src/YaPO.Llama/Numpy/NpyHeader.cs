@@ -178,7 +178,7 @@ internal sealed record NpyHeader(TensorType Type, bool FortranOrder, IReadOnlyLi
 
         private char Peek()
         {
-            while (_i < text.Length && char.IsWhiteSpace(text[_i]))
+            while (_i < text.Length && (text[_i] is ' ' or '\t' or '\n' or '\r' or '\f')) // what Python takes for white space
             {
                 _i++;
             }

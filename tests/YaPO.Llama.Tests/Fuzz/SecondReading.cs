@@ -36,7 +36,7 @@ internal static partial class SecondReading
         using var source = TensorFile.Open(path);
         var start = bytes[6] == 1 ? 10 + BinaryPrimitives.ReadUInt16LittleEndian(bytes.AsSpan(8)) : 12 + (int)BinaryPrimitives.ReadUInt32LittleEndian(bytes.AsSpan(8));
         var text = Encoding.Latin1.GetString(bytes, 0, start);
-        Assert.Equal(Shape().Match(text).Groups[1].Value.Split([',', ' ', 'L'], StringSplitOptions.RemoveEmptyEntries).Select(n => long.Parse(n)), source.Info("").Shape);
+        Assert.Equal(Number().Matches(Shape().Match(text).Groups[1].Value).Select(n => long.Parse(n.Value)), source.Info("").Shape);
         using var data = source.OpenTensor("");
         var stored = new float[data.Info.Elements];
         data.Read(0, stored);
@@ -61,6 +61,9 @@ internal static partial class SecondReading
 
     [GeneratedRegex(@"['""]shape['""]\s*:\s*\(([^)]*)\)")]
     private static partial Regex Shape();
+
+    [GeneratedRegex("[0-9]+")]
+    private static partial Regex Number();
 
     [GeneratedRegex(@"['""]descr['""]\s*:\s*['""]([^'""]*)['""]")]
     private static partial Regex Type();
