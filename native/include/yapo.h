@@ -129,6 +129,10 @@ YAPO_API yapo_status yapo_model_description(const yapo_model * model, char ** ou
  * "q3_k_s","q2_k"; what needs an importance matrix is not offered. n_threads 0: all. An already quantized src is refused unless its tensors stay. */
 YAPO_API yapo_status yapo_model_quantize(const char * src, const char * dst, const char * type, int32_t n_threads, yapo_error ** err);
 
+/* n values of any ggml type that floats can be made of (weights of a GGUF, by rows), as ggml's reference code decodes them. type: the
+ * number in the file; n: whole blocks, which `bytes` bytes hold exactly. Any thread. */
+YAPO_API yapo_status yapo_dequantize(int32_t type, const void * data, int64_t bytes, float * out, int64_t n, yapo_error ** err);
+
 /* ---- tokens and chat templates ------------------------------------------------------------------------------- */
 
 /* Writes at most capacity ids and always sets *n to the number needed; *n > capacity means call again with more room. */

@@ -16,6 +16,7 @@ internal static class CommandCatalog
         yield return TrainCommand.Build(console);
         yield return VectorCommand.Build(console);
         yield return SaeCommand.Build(console);
+        yield return InspectCommand.Build(console);
         yield return ModelCommand.Build(console);
         yield return ServeCommand.Build(console);
         yield return EvalCommand.Build(console);

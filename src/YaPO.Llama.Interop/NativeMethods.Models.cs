@@ -57,4 +57,7 @@ internal static unsafe partial class NativeMethods
 
     [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial yapo_status yapo_model_quantize(string src, string dst, string type, int n_threads, out nint err);
+
+    [LibraryImport(Library)]
+    internal static partial yapo_status yapo_dequantize(int type, ReadOnlySpan<byte> data, long bytes, Span<float> values, long n, out nint err);
 }

@@ -2,6 +2,8 @@
 #include "llama_source.h"
 #include "session.h"
 
+#include "ggml.h"
+
 #include <cmath>
 
 using namespace yapo_test;
@@ -105,4 +107,34 @@ YAPO_TEST(Quantize_Failures_LeaveNothingBehind) {
     REFUSED(YAPO_ERR_INVALID_ARGUMENT, "dst", yapo_model_quantize(source.c_str(), nullptr, "q8_0", 1, &err));
     REFUSED(YAPO_ERR_INVALID_ARGUMENT, "type", yapo_model_quantize(source.c_str(), destination.c_str(), nullptr, 1, &err));
     REFUSED(YAPO_ERR_INVALID_ARGUMENT, "n_threads", yapo_model_quantize(source.c_str(), destination.c_str(), "q8_0", -1, &err));
+}
+
+YAPO_TEST(Dequantize_EveryTypeOfAFile_RoundTrips) {
+    random_source rng(5);
+    std::vector<float> x(512), y(512), back(512);
+    for (float & v : x) v = rng.normal();
+    for (int type = 0; type < GGML_TYPE_COUNT; ++type) {
+        const bool decodes = type == GGML_TYPE_F32 || (ggml_blck_size(ggml_type(type)) > 0 && ggml_get_type_traits(ggml_type(type))->to_float);
+        const int64_t bytes = decodes ? ggml_row_size(ggml_type(type), 512) : 512;
+        std::vector<uint8_t> data(bytes);
+        if (!decodes) {
+            REFUSED(YAPO_ERR_INVALID_ARGUMENT, "cannot be decoded", yapo_dequantize(type, data.data(), bytes, y.data(), 512, &err));
+            continue;
+        }
+        const bool encodes = !ggml_quantize_requires_imatrix(ggml_type(type)) && type != GGML_TYPE_Q8_1 && type != GGML_TYPE_Q8_K && type != GGML_TYPE_F64;
+        if (!encodes || (type != GGML_TYPE_F32 && !ggml_get_type_traits(ggml_type(type))->from_float_ref && type != GGML_TYPE_F16 && type != GGML_TYPE_BF16)) continue;
+        ggml_quantize_chunk(ggml_type(type), x.data(), data.data(), 0, 1, 512, nullptr);
+        OK(yapo_dequantize(type, data.data(), bytes, y.data(), 512, &err));
+        double error = 0, size = 0;
+        for (int i = 0; i < 512; ++i) error += (x[i] - y[i]) * (x[i] - y[i]), size += x[i] * x[i];
+        note("%-8s relative error %.2g", ggml_type_name(ggml_type(type)), std::sqrt(error / size));
+        CHECK(std::sqrt(error / size) < (ggml_row_size(ggml_type(type), 512) >= 512 * 3 / 8 ? 0.2 : 0.8));
+    }
+    uint8_t data[64] = {};
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "type -1", yapo_dequantize(-1, data, 64, y.data(), 16, &err));
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "type 9999", yapo_dequantize(9999, data, 64, y.data(), 16, &err));
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "64 bytes", yapo_dequantize(GGML_TYPE_F32, data, 64, y.data(), 17, &err));
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "64 bytes", yapo_dequantize(GGML_TYPE_F32, data, 64, y.data(), -1, &err));
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "64 bytes", yapo_dequantize(GGML_TYPE_Q8_0, data, 64, y.data(), 33, &err));
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "must be given", yapo_dequantize(GGML_TYPE_F32, nullptr, 64, y.data(), 16, &err));
 }

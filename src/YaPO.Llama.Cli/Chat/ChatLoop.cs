@@ -11,7 +11,7 @@ namespace YaPO.Llama.Cli.Chat;
 /// its answers. The first Ctrl+C stops the answer, the second (or the first at the prompt) leaves.
 /// </summary>
 internal sealed class ChatLoop(
-    CommandConsole console, SteeredSession session, ChatSteering steering, GenerationOptions generation, Func<string, LoadedVector> loadVector, bool compare)
+    CommandConsole console, SteeredSession session, ChatSteering steering, FeatureSource features, GenerationOptions generation, Func<string, LoadedVector> loadVector, bool compare)
 {
     private bool _compare = compare;
     private int _lastExit = ExitCodes.Success;
@@ -62,7 +62,7 @@ internal sealed class ChatLoop(
                     console.Note(_compare ? "every answer is followed by the unsteered one; the steered one counts for the conversation" : "steered answers only");
                     break;
                 case ChatLine.Features:
-                    ChatText.Features(console, steering);
+                    ShowFeatures();
                     break;
                 case ChatLine.Strength(null, _):
                     ChatText.Vectors(console, steering);
@@ -92,6 +92,18 @@ internal sealed class ChatLoop(
         {
             // A typo should cost a line, not the conversation.
             console.Error.WriteLine(e.Message);
+        }
+    }
+
+    private void ShowFeatures()
+    {
+        if (features.Sae is { } sae && session.ReadLastAnswer(sae) is { Count: > 0 } answer)
+        {
+            ChatText.Fired(console, session.Model, sae, answer);
+        }
+        else
+        {
+            ChatText.Features(console, steering);
         }
     }
 

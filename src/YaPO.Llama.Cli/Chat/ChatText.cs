@@ -1,4 +1,8 @@
+using YaPO.Llama.Cli.Inspect;
 using YaPO.Llama.Cli.Terminal;
+using YaPO.Llama.Inspection;
+using YaPO.Llama.Models;
+using YaPO.Llama.Sae;
 using YaPO.Llama.Steering;
 
 namespace YaPO.Llama.Cli.Chat;
@@ -17,7 +21,7 @@ internal static class ChatText
           /vector FILE[:X]     steer with another vector
           /vector              what is attached
           /compare             answer steered and unsteered (again: steered only)
-          /features            the features of the vectors, strongest first
+          /features            the SAE features that fired in the last answer (without an SAE: those of the vectors)
           /feature 12345 +40   turn one feature by hand, in units of its activation (0 takes it away)
           /reset               start the conversation again
           /quit                leave (so does the end of the input)
@@ -53,6 +57,28 @@ internal static class ChatText
             {
                 console.Error.WriteLine($"  {vector.Index[j],8}  {Signed(vector.Value[j]),10}  {vector.Labels?[j]}");
             }
+        }
+    }
+
+    /// <summary>The features that carried the last answer, with the tokens that they promote.</summary>
+    public static void Fired(CommandConsole console, LlamaModel model, SaeFile sae, IReadOnlyList<TokenFeatures> answer)
+    {
+        var ranked = FeatureOfText.Rank(answer, sae, MostFeatures);
+        var names = new FeatureNames(model, sae, labels: null, promoted: 4);
+        try
+        {
+            names.Prepare(ranked.Select(f => f.Feature), CancellationToken.None);
+        }
+        catch (YapoException e) when (e.Kind == YapoErrorKind.Unsupported)
+        {
+            console.Warn(e.Message);
+        }
+
+        console.Error.WriteLine($"the last answer's {ranked.Count} strongest features at layer {sae.Info.Layer} of {answer.Count} tokens (feature, tokens it fires on, largest activation, at, label or what it promotes)");
+        foreach (var f in ranked)
+        {
+            var label = names.Label(f.Feature) ?? string.Join(' ', names.Promotes(f.Feature).Select(t => t.Text.Trim()));
+            console.Error.WriteLine($"  {f.Feature,8}  {f.Firing,4}  {Sizes.Real(f.Max),10}  {f.Peak.Text.Trim()}  ({label})");
         }
     }
 

@@ -1,4 +1,5 @@
 using YaPO.Llama.Cli.Steered;
+using YaPO.Llama.Models;
 using YaPO.Llama.Sae;
 using YaPO.Llama.Steering;
 
@@ -6,13 +7,31 @@ namespace YaPO.Llama.Cli.Chat;
 
 /// <summary>
 /// Where /feature takes a feature's rows from: the SAE given with --sae, else the SAE of the first sparse vector when its file lies beside the
-/// vector or the model, else the rows that the vector itself carries.
+/// vector or the model (without a sparse vector: any SAE of the model's width there), else the rows that the vector itself carries.
 /// </summary>
-internal sealed class FeatureSource(string? saePath, IReadOnlyList<LoadedVector> vectors, string modelPath) : IDisposable
+internal sealed class FeatureSource(string? saePath, IReadOnlyList<LoadedVector> vectors, LlamaModel model) : IDisposable
 {
     private readonly Lock _gate = new();
     private SaeFile? _sae;
     private bool _searched;
+
+    /// <summary>The whole SAE; null where none was named and none found.</summary>
+    public SaeFile? Sae
+    {
+        get
+        {
+            lock (_gate)
+            {
+                if (!_searched)
+                {
+                    _sae = saePath is not null ? SaeFile.Open(saePath) : Find();
+                    _searched = true;
+                }
+
+                return _sae;
+            }
+        }
+    }
 
     private SteeringVector? Sparse => vectors.SelectMany(v => v.File.Vectors).FirstOrDefault(v => v.Kind == VectorKind.Sparse);
 
@@ -20,7 +39,7 @@ internal sealed class FeatureSource(string? saePath, IReadOnlyList<LoadedVector>
     /// <exception cref="YapoException">No source knows the feature.</exception>
     public SteeringVector Vector(int[] index, float[] value)
     {
-        if (Sae() is { } sae)
+        if (Sae is { } sae)
         {
             return VectorBuilder.Sparse(sae, index, value, "by hand");
         }
@@ -52,28 +71,10 @@ internal sealed class FeatureSource(string? saePath, IReadOnlyList<LoadedVector>
 
     public void Dispose() => _sae?.Dispose();
 
-    private SaeFile? Sae()
-    {
-        lock (_gate)
-        {
-            if (!_searched)
-            {
-                _sae = saePath is not null ? SaeFile.Open(saePath) : Find();
-                _searched = true;
-            }
-
-            return _sae;
-        }
-    }
-
     private SaeFile? Find()
     {
-        if (Sparse?.Sae is not { Sha256.Length: > 0 } wanted)
-        {
-            return null;
-        }
-
-        return SaeSearch.Find(wanted, vectors.Select(v => v.Path).Append(modelPath).Select(p => Path.GetDirectoryName(Path.GetFullPath(p))!));
+        var folders = vectors.Select(v => v.Path).Append(model.Path).Select(p => Path.GetDirectoryName(Path.GetFullPath(p))!).ToList();
+        return Sparse?.Sae is { } wanted ? SaeSearch.Find(wanted, folders) : SaeSearch.FindWidth(model.Info.ModelWidth, folders);
     }
 
     private static float[] Rows(float[] matrix, int[] rows, int d)

@@ -50,7 +50,7 @@ internal static class ChatCommand
                 $"{steered.Model.Path} has no chat template: it is a base model, which continues text and does not answer. Use 'yapo-llama generate --raw -p TEXT', or an instruction-tuned model");
         }
 
-        using var features = new FeatureSource(options.Steering.Sae, steered.Vectors, steered.Model.Path);
+        using var features = new FeatureSource(options.Steering.Sae, steered.Vectors, steered.Model);
         var steering = new ChatSteering(steered.Vectors, features);
         using var session = new SteeredSession(
             steered.Model,
@@ -61,7 +61,7 @@ internal static class ChatCommand
             console.Note("/help lists commands, /quit leaves");
         }
 
-        var loop = new ChatLoop(console, session, steering, options.Sampling.ToGeneration(), spec => Load(spec, options, steered), options.Compare);
+        var loop = new ChatLoop(console, session, steering, features, options.Sampling.ToGeneration(), spec => Load(spec, options, steered), options.Compare);
         return await loop.RunAsync(cancellation).ConfigureAwait(false);
     }
 

@@ -19,6 +19,12 @@ internal static class Tables
             table.AddRow([.. row.Select(Markup.Escape)]);
         }
 
+        console.Ansi().Write(table);
+    }
+
+    /// <summary>A Spectre console over stdout: colours and box characters for a person, plain text when redirected.</summary>
+    public static IAnsiConsole Ansi(this CommandConsole console)
+    {
         var ansi = AnsiConsole.Create(new AnsiConsoleSettings
         {
             Ansi = console.IsOutputInteractive ? AnsiSupport.Detect : AnsiSupport.No,
@@ -28,7 +34,7 @@ internal static class Tables
         });
         ansi.Profile.Width = console.Width;
         ansi.Profile.Capabilities.Unicode = console.IsOutputInteractive;
-        ansi.Write(table);
+        return ansi;
     }
 
     /// <summary>Writes "name  value" lines with the values in one column; null values are left out.</summary>

@@ -181,7 +181,7 @@ public static class SaeFit
             Array.ConvertAll(active, n => n / (float)tokens), max);
     }
 
-    private static float Dot(ReadOnlySpan<float> a, ReadOnlySpan<float> b)
+    internal static float Dot(ReadOnlySpan<float> a, ReadOnlySpan<float> b)
     {
         var x = MemoryMarshal.Cast<float, Vector<float>>(a);
         var y = MemoryMarshal.Cast<float, Vector<float>>(b);

@@ -1,5 +1,8 @@
 using System.Runtime.CompilerServices;
+using YaPO.Llama.Inspection;
 using YaPO.Llama.Models;
+using YaPO.Llama.Sae;
+using YaPO.Llama.Steering;
 
 namespace YaPO.Llama.Sessions;
 
@@ -196,6 +199,25 @@ public sealed class SteeredSession : IDisposable
     /// <summary>As <see cref="AskComparedAsync"/> for the continuation of raw text.</summary>
     public IAsyncEnumerable<ComparedPiece> CompleteComparedAsync(string text, GenerationOptions? generation = null, CancellationToken cancellation = default) =>
         Interleave(CompleteAsync(text, generation, cancellation), Unsteered().CompleteAsync(text, generation, cancellation));
+
+    /// <summary>
+    /// Which latents of an SAE fired in the last answer of the conversation: its tokens, read again in the conversation so far and under the steering that holds
+    /// now, before the steering of the SAE's own layer. Empty where there is no answer yet.
+    /// </summary>
+    /// <exception cref="YapoException">The SAE is for another width or layer.</exception>
+    public IReadOnlyList<TokenFeatures> ReadLastAnswer(SaeFile sae, CancellationToken cancellation = default)
+    {
+        if (turns.Count == 0 || turns[^1].Message.Role != ChatMessage.AssistantRole)
+        {
+            return [];
+        }
+
+        var tokens = Conversation.Tokens(Model, turns, options.TemplateOverride);
+        var end = tokens.FindLastIndex(t => t.Role == TokenRole.Answer) + 1;
+        var start = tokens.FindLastIndex(Math.Max(0, end - 1), t => t.Role != TokenRole.Answer) + 1;
+        using var reader = new FeatureReader(Model, sae, tokens.Count, options.Context.Threads, steering);
+        return [.. reader.Read(tokens, cancellation)[start..end]];
+    }
 
     /// <summary>Releases the contexts. The model stays.</summary>
     public void Dispose()
