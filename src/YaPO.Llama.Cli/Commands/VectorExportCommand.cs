@@ -27,7 +27,7 @@ internal static class VectorExportCommand
             Required = true,
             HelpName = "FORMAT",
         }.OneOf("control-vector", "safetensors", "npz");
-        var text = new NeutralText();
+        var text = new NeutralTextOptions();
         var output = SingleOptions.Output("File");
         var json = SingleOptions.Json();
         var command = new Command("export", "Write a vector for other tools, and say what it loses there.") { file, to, output };
@@ -87,7 +87,7 @@ internal static class VectorExportCommand
     private static FlatteningLoss Measure(NeutralTextSettings text, string path, SteeringFile file, CommandConsole console, CancellationToken cancellation)
     {
         using var model = SteeredModel.Open(new SteeringSettings(text.Model, null, [path], AllowMismatch: false), text.Engine, console, cancellation);
-        var windows = NeutralText.Windows(text, model.Model);
+        var windows = text.Windows(model.Model);
         var threads = model.ContextFor(1).Threads;
         var reference = model.Vectors[0].Source.Settings;
         var flattened = file.Vectors.Select(v => SteeringSetting.Create(VectorBuilder.Dense(v.Flatten(), v.Layer, v.Name), v.RecommendedStrength)).ToList();

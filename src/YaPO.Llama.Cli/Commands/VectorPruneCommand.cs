@@ -25,7 +25,7 @@ internal static class VectorPruneCommand
             Description = "Keep the fewest features whose next-token distributions on --data stay this near the unpruned vector's, nats per token, by bisection (default: none).",
             HelpName = "NATS",
         }.Within(0, 1e6);
-        var text = new NeutralText();
+        var text = new NeutralTextOptions();
         var output = SingleOptions.Output("Vector file (.ysv)");
         var json = SingleOptions.Json();
         var command = new Command("prune", "Drop the features that do least, and say what is lost and what is saved.") { file, topK, mass, kl, output };
@@ -153,7 +153,7 @@ internal static class VectorPruneCommand
             var model = SteeredModel.Open(new SteeringSettings(text.Model, null, [path], AllowMismatch: false), text.Engine, console, cancellation);
             try
             {
-                return new PruneMeasurement(model, new SteeringDistanceMeter(model.Model, NeutralText.Windows(text, model.Model), model.Vectors[0].Source.Settings, model.ContextFor(1).Threads));
+                return new PruneMeasurement(model, new SteeringDistanceMeter(model.Model, text.Windows(model.Model), model.Vectors[0].Source.Settings, model.ContextFor(1).Threads));
             }
             catch
             {

@@ -195,6 +195,22 @@ public sealed class SteeringFileTests : IDisposable
         file.Vectors[1].Value.Should().Equal(1, 2, 3, 4);
     }
 
+    /// <summary>
+    /// A file of llama.cpp's own generator: <c>llama-cvector-generator -m models/demo/demo-f16.gguf --method mean</c> on three pairs of sentences, at v0.5.0.
+    /// Its direction.L was measured after block L − 1 and is applied after block L.
+    /// </summary>
+    [Fact]
+    public void Load_FileOfTheGenerator_KeepsItsLayers()
+    {
+        var file = SteeringFile.Load(Path.Combine(AppContext.BaseDirectory, "Steering", "Golden", "cvector-generator.gguf"));
+
+        file.DModel.Should().Be(256);
+        file.Base.Architecture.Should().Be("gemma2");
+        file.Vectors.Select(v => (v.Layer, v.Kind, v.Name)).Should().Equal((1, VectorKind.Dense, "direction.1"), (2, VectorKind.Dense, "direction.2"), (3, VectorKind.Dense, "direction.3"));
+        file.Vectors[1].Value[0].Should().BeApproximately(0.019520f, 1e-6f, "the generator printed its first value");
+        file.Vectors[2].Value[4].Should().BeApproximately(0.097687f, 1e-6f);
+    }
+
     [Theory]
     [InlineData("direction.0", 4, "*L >= 1*")]
     [InlineData("direction.x", 4, "*L >= 1*")]

@@ -55,6 +55,7 @@ public sealed class VectorVerificationTests : IDisposable
         Failing(VectorVerification.AgainstModel(file, Model with { Fingerprint = "b" })).Should().Equal("fingerprint");
         Failing(VectorVerification.AgainstModel(file, Model with { Architecture = "llama" })).Should().Equal("architecture");
         Failing(VectorVerification.AgainstModel(file, Model with { ChatTemplateSha256 = "" })).Should().Equal("chat template hash");
+        VectorVerification.AgainstModel(file with { Base = new BaseModel { Architecture = "mistral" } }, Model).Should().NotContain(c => c.Status == CheckStatus.Failed, "it is only a hint");
         VectorVerification.AgainstModel(file with { Base = BaseModel.Unknown }, Model).Count(c => c.Status == CheckStatus.Unknown).Should().Be(3);
     }
 

@@ -1,23 +1,47 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using YaPO.Llama.Cli.Errors;
-using YaPO.Llama.Cli.Options;
 using YaPO.Llama.Models;
 using YaPO.Llama.Training.Residuals;
 
-namespace YaPO.Llama.Cli.Commands;
+namespace YaPO.Llama.Cli.Options;
 
 /// <summary>A model and text to measure a vector on, as given; null where nothing is to be measured.</summary>
 internal sealed record NeutralTextSettings(string? Model, string? Data, int Tokens, EngineSettings Engine)
 {
+    private const int WindowTokens = 128; // logits of a whole window are kept, V floats per token
+
     public bool IsGiven => Model is not null;
+
+    /// <summary>Token windows of the text, each from its own BOS on.</summary>
+    /// <exception cref="YapoException">The text is unreadable or empty.</exception>
+    public List<int[]> Windows(LlamaModel loaded)
+    {
+        var windows = new List<int[]>();
+        var left = Tokens;
+        foreach (var window in TextCorpus.Read(InputFile.Require(Data!), loaded, WindowTokens))
+        {
+            if (window.Length < 2)
+            {
+                continue;
+            }
+
+            if (left < 2)
+            {
+                break;
+            }
+
+            windows.Add(window.Length <= left ? window : window[..left]);
+            left -= window.Length;
+        }
+
+        return windows.Count > 0 ? windows : throw new YapoException(YapoErrorKind.Format, $"{Data} holds no text of two tokens");
+    }
 }
 
 /// <summary>--model and --data of the vector commands that measure what they change.</summary>
-internal sealed class NeutralText
+internal sealed class NeutralTextOptions
 {
-    private const int WindowTokens = 128; // logits of a whole window are kept, V floats per token
-
     private readonly Option<string?> model = new("--model", "-m") { Description = "GGUF model to measure on (default: none, nothing is measured).", HelpName = "FILE" };
 
     private readonly Option<string?> data = new("--data")
@@ -48,29 +72,4 @@ internal sealed class NeutralText
     public bool Given(CommandResult result) => result.GetValue(model) is not null;
 
     public NeutralTextSettings Read(ParseResult parsed) => new(parsed.GetValue(model), parsed.GetValue(data), parsed.GetValue(tokens), engine.Read(parsed));
-
-    /// <summary>Token windows of the text, each from its own BOS on.</summary>
-    /// <exception cref="YapoException">The text is unreadable or empty.</exception>
-    public static List<int[]> Windows(NeutralTextSettings settings, LlamaModel loaded)
-    {
-        var windows = new List<int[]>();
-        var left = settings.Tokens;
-        foreach (var window in TextCorpus.Read(InputFile.Require(settings.Data!), loaded, WindowTokens))
-        {
-            if (window.Length < 2)
-            {
-                continue;
-            }
-
-            if (left < 2)
-            {
-                break;
-            }
-
-            windows.Add(window.Length <= left ? window : window[..left]);
-            left -= window.Length;
-        }
-
-        return windows.Count > 0 ? windows : throw new YapoException(YapoErrorKind.Format, $"{settings.Data} holds no text of two tokens");
-    }
 }
