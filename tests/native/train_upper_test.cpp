@@ -103,24 +103,6 @@ YAPO_TEST(TrainUpper_Result_DependsOnTheSequenceOnly) {
     CHECK(g1 == g2 && g1 == g3 && first == again && first == other);
 }
 
-// A large vocabulary's head runs over chunks of the completion: same terms, same sums.
-YAPO_TEST(TrainUpper_HeadInChunks_GivesTheSame) {
-    const problem p(60, 12);
-    const auto shared = std::make_shared<const yapo::train::upper::model>(p.path, layer);
-    const auto latents = [&] {
-        return std::make_unique<yapo::train::upper::steering>(YAPO_VECTOR_SPARSE, p.sae.f, p.sae.d, p.sae.enc.data(), p.sae.enc_bias.data(), p.sae.threshold.data(), p.sae.dec.data());
-    };
-    yapo::train::upper::worker whole(shared), chunked(shared, 16 * p.model.n_vocab); // 48 scored rows: 3 chunks of 16
-    whole.set_latents(latents());
-    chunked.set_latents(latents());
-    std::vector<float> a(p.sae.f, 0.0f), b(p.sae.f, 0.0f);
-    const double la = whole.logprob_gradient(p.sequence(), p.v.data(), 1.0f, 1.0, a.data());
-    const double lb = chunked.logprob_gradient(p.sequence(), p.v.data(), 1.0f, 1.0, b.data());
-    CHECK_EQ(la, lb);
-    CHECK_NEAR(relative_l2(a, {b.begin(), b.end()}), 0, 1e-6, 0);
-    CHECK_EQ(whole.logprob(p.sequence(), p.v.data(), 1.0f), chunked.logprob(p.sequence(), p.v.data(), 1.0f));
-}
-
 // The last layer has no block above it: only the head.
 YAPO_TEST(TrainUpper_LastLayer_IsTheHeadAlone) {
     problem p;

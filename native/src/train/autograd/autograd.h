@@ -25,9 +25,6 @@
 namespace yapo::autograd {
 
 struct options {
-    // weight -> its transposed copy ([K, N] -> [N, K], possibly quantized): used for dX = Wt . dY instead of transposing W in
-    // the graph. Not owned; may be NULL.
-    const std::unordered_map<const ggml_tensor *, ggml_tensor *> * transposed = nullptr;
     // Nodes will run on the CPU backend: kernels of kernels.h (blocked transposition) may be emitted.
     bool cpu_kernels = false;
 };

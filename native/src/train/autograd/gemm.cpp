@@ -95,7 +95,7 @@ void pack(const gemm_operand & o, int64_t first, int64_t count, int64_t k0, int6
 
 } // namespace
 
-void gemm(int64_t m, int64_t n, int64_t depth, const gemm_operand & p, const gemm_operand & q, float * c, int64_t ldc) {
+void gemm(int64_t m, int64_t n, int64_t depth, const gemm_operand & p, const gemm_operand & q, float * c, int64_t ldc, bool accumulate) {
     static thread_local std::vector<float> p_panels, q_panels;
     p_panels.resize(MC * KC);
     q_panels.resize((n + NR - 1) / NR * NR * KC);
@@ -103,7 +103,8 @@ void gemm(int64_t m, int64_t n, int64_t depth, const gemm_operand & p, const gem
 
     for (int64_t k0 = 0; k0 < depth; k0 += KC) {
         const int64_t kc = std::min(KC, depth - k0);
-        const auto run = k0 == 0 ? tile<false> : tile<true>;
+        const bool first = k0 == 0 && !accumulate;
+        const auto run = first ? tile<false> : tile<true>;
         pack<NR>(q, 0, n, k0, kc, q_panels.data());
         for (int64_t i0 = 0; i0 < m; i0 += MC) {
             const int64_t mc = std::min(MC, m - i0);
@@ -119,7 +120,7 @@ void gemm(int64_t m, int64_t n, int64_t depth, const gemm_operand & p, const gem
                         run(kc, pp, qp, to, ldc);
                         continue;
                     }
-                    for (int64_t a = 0; a < ni && k0 > 0; ++a) {
+                    for (int64_t a = 0; a < ni && !first; ++a) {
                         memcpy(edge + a * NR, to + a * ldc, nj * sizeof(float));
                     }
                     run(kc, pp, qp, edge, NR);

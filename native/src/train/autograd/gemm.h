@@ -13,7 +13,7 @@ struct gemm_operand {
     int64_t       outer, inner;
 };
 
-// c[i * ldc + j] = sum_k p(i, k) q(j, k),  i < m, j < n, k < depth. The order of summation depends on `depth` alone.
-void gemm(int64_t m, int64_t n, int64_t depth, const gemm_operand & p, const gemm_operand & q, float * c, int64_t ldc);
+// c[i * ldc + j] (+)= sum_k p(i, k) q(j, k),  i < m, j < n, k < depth. The order of summation depends on `depth` alone.
+void gemm(int64_t m, int64_t n, int64_t depth, const gemm_operand & p, const gemm_operand & q, float * c, int64_t ldc, bool accumulate = false);
 
 } // namespace yapo::autograd

@@ -11,7 +11,8 @@
 
 namespace yapo::autograd {
 
-// Matrix products (gemm.h), batched over dimensions 2 and 3; both sides F32 with nb[0] == 4 and equal batches. y is contiguous.
+// Matrix products (gemm.h), batched over dimensions 2 and 3; both sides F32 with nb[0] == 4 and equal batches. y is contiguous. A single matrix w may
+// be of any type that ggml can dequantize (weight_gemm.h); it gets no gradient then.
 // inner:   w [K, N], x [K, T] -> y [N, T] = sum_k w[k, n] x[k, t]   (what ggml_mul_mat computes)
 // combine: w [K, N], a [N, T] -> y [K, T] = sum_n w[k, n] a[n, t]   (columns of w weighted by a)
 // Each is the other's gradient; neither needs a transposed copy.
@@ -42,5 +43,10 @@ void          fill_rope_table(float * table, int32_t head_dim, int32_t n_tokens,
 
 // loss[n] = -log softmax(c tanh(logits[:, n] / c))[target[n]], 0 where target[n] < 0. logits [V, N], target I32 [N] -> [N]. c = 0: no cap.
 ggml_tensor * cross_entropy(ggml_context * ctx, ggml_tensor * logits, ggml_tensor * target, float softcap);
+
+// The head and its loss in one, for frozen heads with vocabularies too large for their logits to be held:
+// loss[n] = -log softmax(c tanh(W x[:, n] / c))[target[n]], 0 where target[n] < 0. x [D, N] contiguous, w [D, V] of any type, target I32 [N] -> [N].
+// with_gradient: dx is found in the same pass over W (as flash attention does: sums are rescaled when a larger logit turns up).
+ggml_tensor * head_loss(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x, ggml_tensor * target, float softcap, bool with_gradient);
 
 } // namespace yapo::autograd

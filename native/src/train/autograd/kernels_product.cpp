@@ -2,6 +2,7 @@
 #include "train/autograd/gemm.h"
 #include "train/autograd/kernel_table.h"
 #include "train/autograd/kernels.h"
+#include "train/autograd/weight_gemm.h"
 
 namespace yapo::autograd {
 
@@ -24,9 +25,15 @@ void each_matrix(ggml_tensor * y, F && body) {
     }
 }
 
+weight_rows rows_of(const ggml_tensor * w) { return {w->type, w->data, w->ne[0], w->nb[1]}; }
+
 // y[n, t] = sum_k w[k, n] x[k, t]
 void compute_inner(ggml_tensor * y, int, int, void *) {
     const batch_of w{y->src[0]}, x{y->src[1]};
+    if (w.t->type != GGML_TYPE_F32) {
+        rows_times(y->ne[1], y->ne[0], x.at(0, 0), x.stride(), rows_of(w.t), static_cast<float *>(y->data), y->ne[0]);
+        return;
+    }
     each_matrix(y, [&](int64_t i2, int64_t i3, float * out) {
         gemm(y->ne[1], y->ne[0], w.t->ne[0], {x.at(i2, i3), x.stride(), 1}, {w.at(i2, i3), w.stride(), 1}, out, y->ne[0]);
     });
@@ -35,6 +42,10 @@ void compute_inner(ggml_tensor * y, int, int, void *) {
 // y[k, t] = sum_n w[k, n] a[n, t]
 void compute_combine(ggml_tensor * y, int, int, void *) {
     const batch_of w{y->src[0]}, a{y->src[1]};
+    if (w.t->type != GGML_TYPE_F32) {
+        rows_weighted(y->ne[1], w.t->ne[1], a.at(0, 0), a.stride(), rows_of(w.t), static_cast<float *>(y->data), y->ne[0]);
+        return;
+    }
     each_matrix(y, [&](int64_t i2, int64_t i3, float * out) {
         gemm(y->ne[1], y->ne[0], w.t->ne[1], {a.at(i2, i3), a.stride(), 1}, {w.at(i2, i3), 1, w.stride()}, out, y->ne[0]);
     });

@@ -111,12 +111,6 @@ ggml_tensor * tape::contiguous(ggml_tensor * t) {
 }
 
 ggml_tensor * tape::transposed(ggml_tensor * t) {
-    if (options_.transposed) {
-        const auto given = options_.transposed->find(t);
-        if (given != options_.transposed->end()) {
-            return given->second;
-        }
-    }
     ggml_tensor *& slot = transposed_[t];
     if (!slot) {
         if (is_transpose(t)) {

@@ -104,12 +104,14 @@ const ggml_tensor * gguf_source::tensor(const std::string & name, int64_t ne0, i
     return t;
 }
 
+uint64_t gguf_source::offset(const ggml_tensor * tensor) const {
+    return uint64_t(gguf_get_data_offset(gguf_.get())) + gguf_get_tensor_offset(gguf_.get(), gguf_find_tensor(gguf_.get(), tensor->name));
+}
+
 void gguf_source::read(const ggml_tensor * tensor, void * to) const {
-    const int64_t id = gguf_find_tensor(gguf_.get(), tensor->name);
     const size_t n = ggml_nbytes(tensor);
-    const uint64_t offset = uint64_t(gguf_get_data_offset(gguf_.get())) + gguf_get_tensor_offset(gguf_.get(), id);
-    if (!seek(file_.get(), offset) || fread(to, 1, n, file_.get()) != n) {
-        fail(YAPO_ERR_IO, "%s: tensor %s could not be read (%zu bytes at %llu)", path_.c_str(), tensor->name, n, (unsigned long long) offset);
+    if (!seek(file_.get(), offset(tensor)) || fread(to, 1, n, file_.get()) != n) {
+        fail(YAPO_ERR_IO, "%s: tensor %s could not be read (%zu bytes at %llu)", path_.c_str(), tensor->name, n, (unsigned long long) offset(tensor));
     }
 }
 

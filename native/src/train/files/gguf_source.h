@@ -30,6 +30,7 @@ public:
     // The description of a tensor, data not loaded. YAPO_ERR_FORMAT where it is missing or has another shape.
     const ggml_tensor * tensor(const std::string & name, int64_t ne0, int64_t ne1 = 1) const;
     const ggml_tensor * find(const std::string & name) const;         // NULL where there is none
+    uint64_t offset(const ggml_tensor * tensor) const;                // of its data, from the start of the file
     // ggml_nbytes(tensor) bytes into `to`.
     void read(const ggml_tensor * tensor, void * to) const;
 

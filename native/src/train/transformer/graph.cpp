@@ -13,9 +13,9 @@ ggml_tensor * rms_norm(ggml_context * ctx, const config & c, ggml_tensor * x, gg
     return ggml_mul(ctx, ggml_rms_norm(ctx, x, c.eps), w);
 }
 
-// W^T x. Quantized weights are ggml's business.
+// W^T x
 ggml_tensor * product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x, lowering form) {
-    return form == lowering::fused && w->type == GGML_TYPE_F32 ? autograd::inner(ctx, w, x) : ggml_mul_mat(ctx, w, x);
+    return form == lowering::fused ? autograd::inner(ctx, w, x) : ggml_mul_mat(ctx, w, x);
 }
 
 ggml_tensor * affine(ggml_context * ctx, ggml_tensor * w, ggml_tensor * bias, ggml_tensor * x, lowering form) {

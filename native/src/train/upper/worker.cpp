@@ -12,15 +12,14 @@ namespace {
 constexpr int32_t round_to = 16;
 int32_t rounded(int32_t n) { return (n + round_to - 1) / round_to * round_to; }
 
-// What every scored token's loss is multiplied by inside the graph. Q8_0 products round dY to blocks with an F16 scale of maximum/127,
-// which is precise for block maxima from 8e-3 to 8e6: without a scale the gradient of a token predicted with p > 0.99 drowns. A power
-// of two changes no mantissa of an F32 graph. Should it be wrong by orders of magnitude, the run is repeated once with another.
+// What every scored token's loss is multiplied by inside the graph, so that the gradient of a token predicted with p > 0.999999 does not sink
+// into denormal numbers. A power of two changes no mantissa. Should it be wrong by orders of magnitude, the run is repeated once with another.
 constexpr float loss_scale = 65536.0f;
 
 } // namespace
 
-worker::worker(std::shared_ptr<const model> m, int64_t head_floats)
-    : model_(std::move(m)), head_floats_(head_floats), backend_(new_cpu_backend()), allocation_(ggml_gallocr_new(ggml_backend_cpu_buffer_type())) {}
+worker::worker(std::shared_ptr<const model> m)
+    : model_(std::move(m)), backend_(new_cpu_backend()), allocation_(ggml_gallocr_new(ggml_backend_cpu_buffer_type())) {}
 
 void worker::check(const yapo_sequence & s) const {
     const int32_t V = model_->config().n_vocab;
@@ -55,10 +54,7 @@ void worker::build(const shape & key) {
     auto g = std::make_unique<graph>();
     const transformer::config & c = model_->config();
     const transformer::weights & w = model_->weights();
-    const int64_t fit   = std::max<int64_t>(round_to, head_floats_ / c.n_vocab / round_to * round_to);
-    const int32_t chunk = static_cast<int32_t>(std::min<int64_t>(fit, key.n_scored));
-    const size_t n_chunks = (key.n_scored + chunk - 1) / chunk;
-    const size_t n_nodes = 256 + 160 * size_t(c.n_layer - model_->layer()) + 48 * n_chunks;
+    const size_t n_nodes = 256 + 160 * size_t(c.n_layer - model_->layer());
     g->key = key;
     g->ctx = new_context(n_nodes, n_nodes);
     ggml_context * ctx = g->ctx.get();
@@ -80,44 +76,29 @@ void worker::build(const shape & key) {
     for (int32_t il = model_->layer() + 1; il < c.n_layer; ++il) {
         x = transformer::run_block(ctx, c, w.blocks[il], il, x, in);
     }
-    std::vector<ggml_tensor *> gathered;
-    for (int32_t first = 0; first < key.n_scored; first += chunk) {
-        const int32_t n = std::min(chunk, key.n_scored - first);
-        g->rows.push_back(input(GGML_TYPE_I32, n, 1));
-        g->targets.push_back(input(GGML_TYPE_I32, n, 1));
-        gathered.push_back(ggml_get_rows(ctx, x, g->rows.back()));
-        ggml_tensor * logits = transformer::raw_logits(ctx, w, transformer::final_norm(ctx, c, w, gathered.back()), in.form);
-        g->losses.push_back(autograd::cross_entropy(ctx, logits, g->targets.back(), c.final_softcap));
-        ggml_set_output(g->losses.back());
-    }
+    g->rows    = input(GGML_TYPE_I32, key.n_scored, 1);
+    g->targets = input(GGML_TYPE_I32, key.n_scored, 1);
+    ggml_tensor * scored = transformer::final_norm(ctx, c, w, ggml_get_rows(ctx, x, g->rows));
+    g->loss = autograd::head_loss(ctx, w.head(), scored, g->targets, c.final_softcap, key.gradient);
+    ggml_set_output(g->loss);
 
     g->nodes = ggml_new_graph_custom(ctx, n_nodes, false);
     if (key.gradient) {
         autograd::options o;
-        o.transposed  = &model_->transposed();
         o.cpu_kernels = true;
         autograd::tape tape(ctx, o);
-        for (ggml_tensor * loss : g->losses) {
-            g->seeds.push_back(input(GGML_TYPE_F32, loss->ne[0], 1));
-            ggml_tensor * seed = ggml_reshape_1d(ctx, g->seeds.back(), loss->ne[0]);
-            tape.seed(loss, seed);
-        }
-        tape.differentiate(g->losses, {g->v});
+        g->seeds = input(GGML_TYPE_F32, key.n_scored, 1);
+        tape.seed(g->loss, ggml_reshape_1d(ctx, g->seeds, key.n_scored));
+        tape.differentiate({g->loss}, {g->v});
         g->dv = tape.contiguous(tape.gradient(g->v));
         g->dh = tape.gradient(h);
         ggml_set_output(g->dv);
         ggml_set_output(g->dh);
-        // one chunk of logits and of their gradient at a time: head forward, head backward, next chunk
-        for (size_t i = 0; i < g->losses.size(); ++i) {
-            ggml_build_forward_expand(g->nodes, g->losses[i]);
-            ggml_build_forward_expand(g->nodes, tape.gradient(gathered[i]));
-        }
+        ggml_build_forward_expand(g->nodes, g->loss);
         ggml_build_forward_expand(g->nodes, g->dh);
         ggml_build_forward_expand(g->nodes, g->dv);
     } else {
-        for (ggml_tensor * loss : g->losses) {
-            ggml_build_forward_expand(g->nodes, loss);
-        }
+        ggml_build_forward_expand(g->nodes, g->loss);
     }
     if (!allocation_ || !ggml_gallocr_alloc_graph(allocation_.get(), g->nodes)) {
         fail(YAPO_ERR_OUT_OF_MEMORY, "no memory for the upper blocks at %d tokens; shorten the sequences", key.n_tokens);
@@ -148,31 +129,27 @@ void worker::upload(const yapo_sequence & s, const float * v, float multiplier, 
         set(g.v, padded.data());
         set(g.strength, strength.data());
     }
-    int32_t next = s.completion_start; // the token scored by the next row
-    for (size_t i = 0; i < g.rows.size(); ++i) {
-        const size_t n = g.rows[i]->ne[0];
-        std::vector<int32_t> rows(n, 0), targets(n, -1);
-        std::vector<float> seeds(n, 0.0f);
-        for (size_t k = 0; k < n && next < s.n_tokens; ++k, ++next) {
-            rows[k]    = next - 1;
-            targets[k] = s.tokens[next];
-            seeds[k]   = -seed; // the loss is -log p
-        }
-        set(g.rows[i], rows.data());
-        set(g.targets[i], targets.data());
-        if (!g.seeds.empty()) {
-            set(g.seeds[i], seeds.data());
-        }
+    const size_t n = g.key.n_scored;
+    std::vector<int32_t> rows(n, 0), targets(n, -1);
+    std::vector<float> seeds(n, 0.0f);
+    for (int32_t t = s.completion_start; t < s.n_tokens; ++t) {
+        const size_t k = t - s.completion_start;
+        rows[k]    = t - 1;
+        targets[k] = s.tokens[t];
+        seeds[k]   = -seed; // the loss is -log p
+    }
+    set(g.rows, rows.data());
+    set(g.targets, targets.data());
+    if (g.seeds) {
+        set(g.seeds, seeds.data());
     }
 }
 
 double worker::read_logprob() const {
+    const float * l = static_cast<const float *>(graph_->loss->data);
     double sum = 0.0;
-    for (const ggml_tensor * loss : graph_->losses) {
-        const float * l = static_cast<const float *>(loss->data);
-        for (int64_t i = 0; i < loss->ne[0]; ++i) {
-            sum -= l[i];
-        }
+    for (int64_t i = 0; i < graph_->loss->ne[0]; ++i) {
+        sum -= l[i];
     }
     return sum;
 }

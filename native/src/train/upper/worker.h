@@ -12,8 +12,7 @@ namespace yapo::train::upper {
 
 class worker {
 public:
-    // head_floats: logits that exist at once; completion rows beyond them are taken in further chunks.
-    explicit worker(std::shared_ptr<const model> m, int64_t head_floats = int64_t(1) << 24);
+    explicit worker(std::shared_ptr<const model> m);
 
     void set_latents(std::unique_ptr<steering> s) { steering_ = std::move(s); graph_.reset(); }
     const model & upper() const { return *model_; }
@@ -35,7 +34,7 @@ private:
         context_ptr                ctx;
         ggml_cgraph *              nodes = nullptr;
         ggml_tensor *              residual = nullptr, * v = nullptr, * strength = nullptr, * dv = nullptr, * dh = nullptr;
-        std::vector<ggml_tensor *> rows, targets, seeds, losses; // one per chunk of the head
+        ggml_tensor *              rows = nullptr, * targets = nullptr, * seeds = nullptr, * loss = nullptr;
     };
 
     void   check(const yapo_sequence & s) const;
@@ -45,7 +44,6 @@ private:
     double run(const yapo_sequence & s, const float * v, float multiplier, bool gradient, float seed);
 
     std::shared_ptr<const model> model_;
-    int64_t                      head_floats_;
     std::unique_ptr<steering>    steering_;
     backend_ptr                  backend_;
     gallocr_ptr                  allocation_; // one buffer, as large as the largest graph so far
