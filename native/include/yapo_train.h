@@ -61,10 +61,10 @@ YAPO_API void        yapo_upper_free(yapo_upper * upper);
 YAPO_API yapo_status yapo_upper_worker_create(yapo_upper * upper, yapo_upper_worker ** out, yapo_error ** err);
 YAPO_API void        yapo_upper_worker_free(yapo_upper_worker * worker);
 
-/* The steered latents of a worker. Sparse: F rows as in yapo_vector_desc (enc, enc_bias, threshold, dec over all F trained latents);
- * dense: only d_model matters. Copied. */
-YAPO_API yapo_status yapo_upper_worker_set_latents(yapo_upper_worker * worker, int32_t kind, int64_t f, int64_t d_model,
-                                                   const float * enc, const float * enc_bias, const float * threshold, const float * dec, yapo_error ** err);
+/* The steered latents, for all workers from their next call on; none may be computing. Sparse: F rows as in yapo_vector_desc (enc, enc_bias, threshold,
+ * dec over all F trained latents); dense: only d_model matters. Copied once. */
+YAPO_API yapo_status yapo_upper_set_latents(yapo_upper * upper, int32_t kind, int64_t f, int64_t d_model,
+                                            const float * enc, const float * enc_bias, const float * threshold, const float * dec, yapo_error ** err);
 
 /* One sequence: the residual stream after block `layer`, captured by llama.cpp, and what follows. */
 typedef struct yapo_sequence {

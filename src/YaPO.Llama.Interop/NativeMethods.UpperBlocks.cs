@@ -30,8 +30,8 @@ internal static unsafe partial class NativeMethods
 
     /// <summary>Sparse: <paramref name="enc"/> and <paramref name="dec"/> [F, D], the others [F]. Dense: all empty.</summary>
     [LibraryImport(Library)]
-    internal static partial yapo_status yapo_upper_worker_set_latents(
-        UpperWorkerHandle worker, int kind, long f, long d_model,
+    internal static partial yapo_status yapo_upper_set_latents(
+        UpperHandle upper, int kind, long f, long d_model,
         ReadOnlySpan<float> enc, ReadOnlySpan<float> enc_bias, ReadOnlySpan<float> threshold, ReadOnlySpan<float> dec, out nint err);
 
     /// <summary><paramref name="v"/> empty: unsteered.</summary>

@@ -49,11 +49,19 @@ public static class SteeringTrainer
         var folder = options.CheckpointFolder is null ? null : new CheckpointFolder(options.CheckpointFolder, "steering", RunConfig(options, config, modelHash, dataHash, sae));
         var checkpoint = folder?.LoadFor(options.Resume);
 
-        using var model = LlamaModel.Load(options.Model, options.ModelOptions, null, cancellation);
-        var encoder = new PairEncoder(model, options.Format, options.MaxTokens);
-        var sequences = train.Concat(validation).Select(encoder.Encode).SelectMany(p => new[] { p.Chosen, p.Rejected }).ToArray();
+        EncodedSequence[] sequences;
+        ResidualStore captured;
+        int shortened;
+        using (var model = LlamaModel.Load(options.Model, options.ModelOptions, null, cancellation)) // released before training: the lower blocks are done
+        {
+            var encoder = new PairEncoder(model, options.Format, options.MaxTokens);
+            sequences = [.. train.Concat(validation).Select(encoder.Encode).SelectMany(p => new[] { p.Chosen, p.Rejected })];
+            shortened = encoder.Shortened;
+            captured = Capture(model, layer, sequences, options, status, cancellation);
+        }
+
+        using var residuals = captured;
         var weights = Array.ConvertAll(sequences, s => s.Weights(options.Positions));
-        using var residuals = Capture(model, layer, sequences, options, status, cancellation);
         var trainSequences = new ArraySegment<EncodedSequence>(sequences, 0, 2 * train.Count);
 
         SteeringVector vector;
@@ -112,7 +120,7 @@ public static class SteeringTrainer
         file.Save(options.Output);
         var impact = Impact(vector, trainSequences, weights, residuals, options.WorkerCount);
         return new SteeringTrainingResult(
-            file, new FileInfo(options.Output).Length, train.Count, validation.Count, encoder.Shortened, statistics?.Active().Length ?? 0, vector.NegativeMass, impact, optimized, watch.Elapsed.TotalSeconds);
+            file, new FileInfo(options.Output).Length, train.Count, validation.Count, shortened, statistics?.Active().Length ?? 0, vector.NegativeMass, impact, optimized, watch.Elapsed.TotalSeconds);
     }
 
     private static OptimizedVector Optimize(

@@ -94,10 +94,10 @@ YAPO_TEST(TrainUpper_BadInput_IsRefused) {
         double value = 0;
         std::vector<float> g(p.sae.f);
         REFUSED(YAPO_ERR_INVALID_ARGUMENT, "no latents", yapo_upper_logprob_gradient(s.worker, &q, p.v.data(), 1, 1, g.data(), &value, &err));
-        REFUSED(YAPO_ERR_MISMATCH, "d_model 32", yapo_upper_worker_set_latents(s.worker, YAPO_VECTOR_DENSE, 0, 32, nullptr, nullptr, nullptr, nullptr, &err));
+        REFUSED(YAPO_ERR_MISMATCH, "d_model 32", yapo_upper_set_latents(s.upper, YAPO_VECTOR_DENSE, 0, 32, nullptr, nullptr, nullptr, nullptr, &err));
         latents bad = p.sae;
         bad.dec[5] = NAN;
-        REFUSED(YAPO_ERR_INVALID_ARGUMENT, "dec: entry 5", yapo_upper_worker_set_latents(s.worker, YAPO_VECTOR_SPARSE, bad.f, bad.d, bad.enc.data(), bad.enc_bias.data(), bad.threshold.data(), bad.dec.data(), &err));
+        REFUSED(YAPO_ERR_INVALID_ARGUMENT, "dec: entry 5", yapo_upper_set_latents(s.upper, YAPO_VECTOR_SPARSE, bad.f, bad.d, bad.enc.data(), bad.enc_bias.data(), bad.threshold.data(), bad.dec.data(), &err));
         s.use(p.sae);
         q.completion_start = 0;
         REFUSED(YAPO_ERR_INVALID_ARGUMENT, "completion_start", yapo_upper_logprob(s.worker, &q, nullptr, 0, &value, &err));

@@ -102,7 +102,7 @@ struct session {
         yapo_upper_worker_free(worker);
     }
     void use(const latents & s) {
-        OK(yapo_upper_worker_set_latents(worker, YAPO_VECTOR_SPARSE, s.f, s.d, s.enc.data(), s.enc_bias.data(), s.threshold.data(), s.dec.data(), &err));
+        OK(yapo_upper_set_latents(upper, YAPO_VECTOR_SPARSE, s.f, s.d, s.enc.data(), s.enc_bias.data(), s.threshold.data(), s.dec.data(), &err));
     }
     double logprob(const yapo_sequence & s, const float * v, float multiplier) {
         double value = NAN;

@@ -57,7 +57,7 @@ YAPO_TEST(TrainUpper_Speed) {
         yapo_upper_worker * worker = nullptr;
         OK(yapo_upper_load(path.c_str(), 1, &upper, &err));
         OK(yapo_upper_worker_create(upper, &worker, &err));
-        OK(yapo_upper_worker_set_latents(worker, YAPO_VECTOR_SPARSE, F, m.d_model, enc.data(), bias.data(), threshold.data(), dec.data(), &err));
+        OK(yapo_upper_set_latents(upper, YAPO_VECTOR_SPARSE, F, m.d_model, enc.data(), bias.data(), threshold.data(), dec.data(), &err));
         const yapo_sequence s{sizeof s, T, tokens.data(), residual.data(), T * 2 / 3, nullptr};
         std::vector<float> gradient(F);
         double logprob = 0;

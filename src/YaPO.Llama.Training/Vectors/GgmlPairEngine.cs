@@ -63,19 +63,16 @@ public sealed unsafe class GgmlPairEngine : IPairEngine
     public void SetLatents(LatentRows latents)
     {
         _parameters = latents.Parameters;
-        foreach (var worker in _workers)
-        {
-            NativeMethods.yapo_upper_worker_set_latents(
-                worker,
-                (int)(latents.IsDense ? yapo_vector_kind.YAPO_VECTOR_DENSE : yapo_vector_kind.YAPO_VECTOR_SPARSE),
-                latents.Index.Length,
-                latents.ModelWidth,
-                latents.Enc,
-                latents.EncBias,
-                latents.Threshold,
-                latents.Dec,
-                out var error).Check(error);
-        }
+        NativeMethods.yapo_upper_set_latents(
+            _upper,
+            (int)(latents.IsDense ? yapo_vector_kind.YAPO_VECTOR_DENSE : yapo_vector_kind.YAPO_VECTOR_SPARSE),
+            latents.Index.Length,
+            latents.ModelWidth,
+            latents.Enc,
+            latents.EncBias,
+            latents.Threshold,
+            latents.Dec,
+            out var error).Check(error);
     }
 
     /// <inheritdoc/>

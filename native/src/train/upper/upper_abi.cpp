@@ -5,8 +5,8 @@
 #include <cstring>
 
 struct yapo_upper : yapo::counted {
-    yapo_upper(const char * path, int32_t layer) : impl(std::make_shared<const yapo::train::upper::model>(path, layer)) {}
-    std::shared_ptr<const yapo::train::upper::model> impl;
+    yapo_upper(const char * path, int32_t layer) : impl(std::make_shared<yapo::train::upper::model>(path, layer)) {}
+    std::shared_ptr<yapo::train::upper::model> impl;
 };
 
 struct yapo_upper_worker : yapo::counted {
@@ -58,14 +58,14 @@ yapo_status yapo_upper_worker_create(yapo_upper * upper, yapo_upper_worker ** ou
 
 void yapo_upper_worker_free(yapo_upper_worker * worker) { delete worker; }
 
-yapo_status yapo_upper_worker_set_latents(yapo_upper_worker * worker, int32_t kind, int64_t f, int64_t d_model,
-                                          const float * enc, const float * enc_bias, const float * threshold, const float * dec, yapo_error ** err) {
+yapo_status yapo_upper_set_latents(yapo_upper * upper, int32_t kind, int64_t f, int64_t d_model,
+                                   const float * enc, const float * enc_bias, const float * threshold, const float * dec, yapo_error ** err) {
     return yapo::guard(err, [&] {
-        need(worker, "worker");
-        if (d_model != worker->impl.upper().config().d_model) {
-            fail(YAPO_ERR_MISMATCH, "the latents have d_model %lld, the model %d; is this the right SAE?", (long long) d_model, worker->impl.upper().config().d_model);
+        need(upper, "upper");
+        if (d_model != upper->impl->config().d_model) {
+            fail(YAPO_ERR_MISMATCH, "the latents have d_model %lld, the model %d; is this the right SAE?", (long long) d_model, upper->impl->config().d_model);
         }
-        worker->impl.set_latents(std::make_unique<yapo::train::upper::steering>(kind, f, d_model, enc, enc_bias, threshold, dec));
+        upper->impl->set_latents(std::make_shared<const yapo::train::upper::steering>(kind, f, d_model, enc, enc_bias, threshold, dec));
     });
 }
 

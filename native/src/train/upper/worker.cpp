@@ -46,6 +46,13 @@ void worker::check(const yapo_sequence & s) const {
     }
 }
 
+void worker::take_latents() {
+    if (steering_ != model_->latents()) {
+        steering_ = model_->latents();
+        graph_.reset();
+    }
+}
+
 void worker::build(const shape & key) {
     if (graph_ && graph_->key == key) {
         return;
@@ -157,7 +164,7 @@ double worker::read_logprob() const {
 double worker::run(const yapo_sequence & s, const float * v, float multiplier, bool gradient, float seed) {
     const bool steered = gradient || (v && multiplier != 0.0f);
     if (steered && !steering_) {
-        fail(YAPO_ERR_INVALID_ARGUMENT, "no latents: call yapo_upper_worker_set_latents first");
+        fail(YAPO_ERR_INVALID_ARGUMENT, "no latents: call yapo_upper_set_latents first");
     }
     if (steered && v) {
         for (int64_t i = 0; i < steering_->size(); ++i) {
@@ -177,6 +184,7 @@ double worker::run(const yapo_sequence & s, const float * v, float multiplier, b
 }
 
 double worker::logprob(const yapo_sequence & s, const float * v, float multiplier) {
+    take_latents();
     check(s);
     if (!std::isfinite(multiplier)) {
         fail(YAPO_ERR_INVALID_ARGUMENT, "multiplier is %g", multiplier);
@@ -185,12 +193,13 @@ double worker::logprob(const yapo_sequence & s, const float * v, float multiplie
 }
 
 double worker::logprob_gradient(const yapo_sequence & s, const float * v, float multiplier, double scale, float * gradient) {
+    take_latents();
     check(s);
     if (!std::isfinite(multiplier) || !std::isfinite(scale)) {
         fail(YAPO_ERR_INVALID_ARGUMENT, "multiplier is %g, scale %g", multiplier, scale);
     }
     if (!steering_) {
-        fail(YAPO_ERR_INVALID_ARGUMENT, "no latents: call yapo_upper_worker_set_latents first");
+        fail(YAPO_ERR_INVALID_ARGUMENT, "no latents: call yapo_upper_set_latents first");
     }
     float seed = loss_scale;
     for (int attempt = 0;; ++attempt) {

@@ -14,9 +14,6 @@ class worker {
 public:
     explicit worker(std::shared_ptr<const model> m);
 
-    void set_latents(std::unique_ptr<steering> s) { steering_ = std::move(s); graph_.reset(); }
-    const model & upper() const { return *model_; }
-
     double logprob(const yapo_sequence & s, const float * v, float multiplier);
     // gradient += scale * d(logprob)/dv
     double logprob_gradient(const yapo_sequence & s, const float * v, float multiplier, double scale, float * gradient);
@@ -38,13 +35,14 @@ private:
     };
 
     void   check(const yapo_sequence & s) const;
+    void   take_latents();
     void   build(const shape & key);
     void   upload(const yapo_sequence & s, const float * v, float multiplier, float seed);
     double read_logprob() const;
     double run(const yapo_sequence & s, const float * v, float multiplier, bool gradient, float seed);
 
     std::shared_ptr<const model> model_;
-    std::unique_ptr<steering>    steering_;
+    std::shared_ptr<const steering> steering_; // the model's, as the graph was built with
     backend_ptr                  backend_;
     gallocr_ptr                  allocation_; // one buffer, as large as the largest graph so far
     std::unique_ptr<graph>       graph_;      // the last one used
