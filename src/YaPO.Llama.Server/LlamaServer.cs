@@ -55,7 +55,7 @@ public sealed class LlamaServer : IAsyncDisposable
         try
         {
             engine = new BatchEngine(model, options.Engine, [.. vectors.Vectors.SelectMany(v => v.Settings).Select(s => s.Vector)]);
-            var app = Host(address, options, logs);
+            var app = Host(address, options);
             var server = new LlamaServer(app, engine, encoder) { IsLoopback = IPAddress.IsLoopback(address) };
             var metrics = new ServerMetrics(engine);
             app.Use(next => http => new ErrorHandling(new Access(options, server.IsLoopback), metrics, logs.CreateLogger("server")).InvokeAsync(http, next));
@@ -100,11 +100,11 @@ public sealed class LlamaServer : IAsyncDisposable
         encoder.Dispose();
     }
 
-    private static WebApplication Host(IPAddress address, ServerOptions options, ILoggerFactory logs)
+    private static WebApplication Host(IPAddress address, ServerOptions options)
     {
         var builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions { Args = [], ContentRootPath = AppContext.BaseDirectory });
         builder.Configuration.Sources.Clear(); // neither files nor the environment decide where this listens
-        builder.Services.AddSingleton(logs);
+        builder.Services.AddSingleton<ILoggerFactory>(NullLoggerFactory.Instance); // what matters of its failures comes as exceptions
         builder.Services.AddSingleton<IHostLifetime, NoLifetime>();
         builder.WebHost.UseKestrel(kestrel =>
         {

@@ -34,6 +34,7 @@ internal sealed class Routes(ServerOptions options, BatchEngine engine, PromptEn
         app.MapGet("/v1/steering/vectors/{name}", http => WriteAsync(
             http,
             vectors.Vectors.FirstOrDefault(v => v.Name == (string)http.GetRouteValue("name")!) is { } vector ? VectorDocument.Of(vector) : throw new ApiException(404, "there is no such vector here", code: "vector_not_found")));
+        WebPage.Map(app);
         app.MapGet("/health", HealthAsync);
         app.MapGet("/metrics", http =>
         {
@@ -77,7 +78,7 @@ internal sealed class Routes(ServerOptions options, BatchEngine engine, PromptEn
 
     private IEnumerable<object> Models() => vectors.Vectors.Select(v => Model($"{options.ModelId}+{v.Name}")).Prepend(Model(options.ModelId));
 
-    private object Model(string id) => new { Id = id, Object = "model", Created = created, OwnedBy = "yapo-llama" };
+    private object Model(string id) => new { Id = id, Object = "model", Created = created, OwnedBy = "yapo-llama", ContextLength = engine.RequestTokens, Chat = encoder.HasChatTemplate };
 
     private IEnumerable<object> Defaults() => vectors.Default.Select(d => new { d.Vector, d.Strength, Positions = d.Positions?.ToString() });
 

@@ -20,6 +20,7 @@ internal sealed class VectorCatalog
     {
         modelId = options.ModelId;
         vectors = new Dictionary<string, NamedVector>(StringComparer.Ordinal);
+        Vectors = options.Vectors;
         foreach (var vector in options.Vectors)
         {
             if (!vectors.TryAdd(vector.Name, vector))
@@ -40,8 +41,8 @@ internal sealed class VectorCatalog
         Default = options.DefaultSteering;
     }
 
-    /// <summary>All vectors, by name.</summary>
-    public IEnumerable<NamedVector> Vectors => vectors.Values.OrderBy(v => v.Name, StringComparer.Ordinal);
+    /// <summary>All vectors, in the operator's order.</summary>
+    public IReadOnlyList<NamedVector> Vectors { get; }
 
     /// <summary>What steers a request that says nothing.</summary>
     public IReadOnlyList<RequestedSteering> Default { get; }

@@ -169,7 +169,7 @@ public sealed class ChatCompletionTests(SharedServer shared) : IClassFixture<Sha
         var one = await world.GetAsync("/v1/models/demo+egypt");
         var none = await world.GetAsync("/v1/models/gpt-4");
 
-        models.Json.GetProperty("data").EnumerateArray().Select(m => m.GetProperty("id").GetString()).Should().Equal("demo", "demo+brazil", "demo+egypt", "demo+morocco", "demo+portugal");
+        models.Json.GetProperty("data").EnumerateArray().Select(m => m.GetProperty("id").GetString()).Should().Equal("demo", "demo+egypt", "demo+morocco", "demo+portugal", "demo+brazil");
         one.Json.GetProperty("id").GetString().Should().Be("demo+egypt");
         none.Status.Should().Be(404);
         none.Error.GetProperty("code").GetString().Should().Be("model_not_found");
