@@ -11,7 +11,6 @@ using YaPO.Llama.Batching;
 using YaPO.Llama.Models;
 using YaPO.Llama.Server.Api;
 using YaPO.Llama.Server.Http;
-using YaPO.Llama.Server.Requests;
 using YaPO.Llama.Server.Vectors;
 
 namespace YaPO.Llama.Server;
@@ -50,7 +49,7 @@ public sealed class LlamaServer : IAsyncDisposable
         logs ??= NullLoggerFactory.Instance;
         var vectors = new VectorCatalog(options);
         var address = Resolve(options.Host);
-        var encoder = new PromptEncoder(LlamaModel.Load(model.Path, new ModelOptions { VocabularyOnly = true }, cancellation: cancellation));
+        var encoder = new PromptEncoder(model.Path);
         BatchEngine? engine = null;
         try
         {

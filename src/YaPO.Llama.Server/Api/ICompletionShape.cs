@@ -1,5 +1,4 @@
 using YaPO.Llama.Batching;
-using YaPO.Llama.Server.Requests;
 
 namespace YaPO.Llama.Server.Api;
 
@@ -43,7 +42,7 @@ internal sealed class ChatShape(PromptEncoder encoder) : ICompletionShape
     private ChatLogProb One(int id, double logprob)
     {
         var (text, bytes) = encoder.Piece(id);
-        return new ChatLogProb(text, logprob, bytes, null);
+        return new ChatLogProb(text, logprob, [.. bytes.Select(b => (int)b)], null);
     }
 }
 

@@ -60,7 +60,7 @@ internal sealed class Routes(ServerOptions options, BatchEngine engine, PromptEn
     {
         using var body = await ReadAsync(http).ConfigureAwait(false);
         var request = CompletionRequest.Read(body.RootElement, options, vectors);
-        var prompts = request.Prompts.Select(p => Fitting(encoder.Raw(p), "prompt")).ToList();
+        var prompts = request.Prompts.Select(p => Fitting(p.Encode(encoder), "prompt")).ToList();
         await completions.AnswerAsync(http, request.Generation, request.Generation.Model ?? options.ModelId, prompts, textShape, Access.Client(http)).ConfigureAwait(false);
     }
 

@@ -1,6 +1,5 @@
 using System.Text.Json;
 using YaPO.Llama.Batching;
-using YaPO.Llama.Models;
 using YaPO.Llama.Server.Http;
 using YaPO.Llama.Server.Vectors;
 
@@ -9,7 +8,7 @@ namespace YaPO.Llama.Server.Requests;
 /// <summary>A prompt of <c>/v1/completions</c>: text, or exact tokens.</summary>
 internal sealed record RawPrompt(string? Text, int[]? Tokens)
 {
-    public PromptTokens Encode(LlamaModel model) => Tokens is null ? PromptTokens.Text(model, Text!) : PromptTokens.Raw(model, Tokens);
+    public PromptTokens Encode(PromptEncoder encoder) => Tokens is null ? encoder.Text(Text!) : encoder.Raw(Tokens);
 }
 
 /// <summary>The body of <c>/v1/completions</c>.</summary>

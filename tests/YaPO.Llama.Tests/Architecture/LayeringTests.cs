@@ -13,6 +13,7 @@ public sealed partial class LayeringTests
         ["YaPO.Llama.Training"] = ["YaPO.Llama"],
         ["YaPO.Llama.Evaluation"] = ["YaPO.Llama"],
         ["YaPO.Llama.Server"] = ["YaPO.Llama"],
+        ["YaPO.Llama.ExtensionsAI"] = ["YaPO.Llama"],
         ["YaPO.Llama.Cli"] = ["YaPO.Llama.Training", "YaPO.Llama.Evaluation", "YaPO.Llama.Server"],
     };
 
