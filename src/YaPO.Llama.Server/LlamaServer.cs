@@ -23,6 +23,7 @@ public sealed class LlamaServer : IAsyncDisposable
 {
     private readonly WebApplication app;
     private readonly PromptEncoder encoder;
+    private Routes? routes;
     private volatile bool draining;
 
     private LlamaServer(WebApplication app, BatchEngine engine, PromptEncoder encoder) => (this.app, Engine, this.encoder) = (app, engine, encoder);
@@ -59,7 +60,8 @@ public sealed class LlamaServer : IAsyncDisposable
             var metrics = new ServerMetrics(engine);
             app.Use(next => http => new ErrorHandling(new Access(options, server.IsLoopback), metrics, logs.CreateLogger("server")).InvokeAsync(http, next));
             app.UseRouting();
-            new Routes(options, engine, encoder, vectors, metrics, () => server.draining).Map(app);
+            server.routes = new Routes(options, engine, encoder, vectors, metrics, () => server.draining);
+            server.routes.Map(app);
             await app.StartAsync(cancellation).ConfigureAwait(false);
             server.Address = new Uri(app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Single());
             return server;
@@ -96,6 +98,7 @@ public sealed class LlamaServer : IAsyncDisposable
     {
         await StopAsync(TimeSpan.Zero).ConfigureAwait(false);
         await app.DisposeAsync().ConfigureAwait(false);
+        routes?.Dispose();
         encoder.Dispose();
     }
 

@@ -4,6 +4,7 @@ using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
 using YaPO.Llama.Batching;
+using YaPO.Llama.Models;
 using YaPO.Llama.Server.Http;
 using YaPO.Llama.Server.Requests;
 using YaPO.Llama.Server.Vectors;
@@ -11,9 +12,10 @@ using YaPO.Llama.Server.Vectors;
 namespace YaPO.Llama.Server.Api;
 
 /// <summary>Every route of the API.</summary>
-internal sealed class Routes(ServerOptions options, BatchEngine engine, PromptEncoder encoder, VectorCatalog vectors, ServerMetrics metrics, Func<bool> draining)
+internal sealed class Routes(ServerOptions options, BatchEngine engine, PromptEncoder encoder, VectorCatalog vectors, ServerMetrics metrics, Func<bool> draining) : IDisposable
 {
     private readonly CompletionEndpoint completions = new(engine, metrics);
+    private readonly EffectsEndpoint effects = new(options, engine, encoder, vectors);
     private readonly ChatShape chatShape = new(encoder);
     private readonly TextShape textShape = new(encoder);
     private readonly long created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
@@ -34,6 +36,12 @@ internal sealed class Routes(ServerOptions options, BatchEngine engine, PromptEn
         app.MapGet("/v1/steering/vectors/{name}", http => WriteAsync(
             http,
             vectors.Vectors.FirstOrDefault(v => v.Name == (string)http.GetRouteValue("name")!) is { } vector ? VectorDocument.Of(vector) : throw new ApiException(404, "there is no such vector here", code: "vector_not_found")));
+        app.MapPost("/v1/steering/effects", async http =>
+        {
+            RequireChatTemplate();
+            using var body = await ReadAsync(http).ConfigureAwait(false);
+            await WriteAsync(http, await effects.MeasureAsync(http, new Fields(body.RootElement, "")).ConfigureAwait(false)).ConfigureAwait(false);
+        });
         WebPage.Map(app);
         app.MapGet("/health", HealthAsync);
         app.MapGet("/metrics", http =>
@@ -43,16 +51,14 @@ internal sealed class Routes(ServerOptions options, BatchEngine engine, PromptEn
         });
     }
 
+    public void Dispose() => effects.Dispose();
+
     private async Task ChatAsync(HttpContext http)
     {
         using var body = await ReadAsync(http).ConfigureAwait(false);
         var request = ChatRequest.Read(body.RootElement, options, vectors);
-        if (!encoder.HasChatTemplate)
-        {
-            throw new ApiException(400, "the model has no chat template; use /v1/completions", code: "no_chat_template");
-        }
-
-        var prompt = Fitting(encoder.Chat(request.Messages), "messages");
+        RequireChatTemplate();
+        var prompt = Chat(request.Messages);
         await completions.AnswerAsync(http, request.Generation, request.Generation.Model ?? options.ModelId, [prompt], chatShape, Access.Client(http)).ConfigureAwait(false);
     }
 
@@ -60,14 +66,38 @@ internal sealed class Routes(ServerOptions options, BatchEngine engine, PromptEn
     {
         using var body = await ReadAsync(http).ConfigureAwait(false);
         var request = CompletionRequest.Read(body.RootElement, options, vectors);
-        var prompts = request.Prompts.Select(p => Fitting(p.Encode(encoder), "prompt")).ToList();
+        var prompts = request.Prompts.Select(Text).ToList();
         await completions.AnswerAsync(http, request.Generation, request.Generation.Model ?? options.ModelId, prompts, textShape, Access.Client(http)).ConfigureAwait(false);
     }
 
-    private PromptTokens Fitting(PromptTokens prompt, string param) => prompt.Count < engine.RequestTokens ? prompt : throw ApiException.Bad(
-        param,
-        $"{param} has {prompt.Count} tokens; this server takes {engine.RequestTokens} for prompt and answer together",
-        "context_length_exceeded");
+    private void RequireChatTemplate()
+    {
+        if (!encoder.HasChatTemplate)
+        {
+            throw new ApiException(400, "the model has no chat template; use /v1/completions", code: "no_chat_template");
+        }
+    }
+
+    private PromptTokens Chat(IReadOnlyList<ChatMessage> messages)
+    {
+        Require(encoder.CountChat(messages), engine.RequestTokens - 1, "messages");
+        return encoder.Chat(messages);
+    }
+
+    private PromptTokens Text(RawPrompt raw)
+    {
+        var prompt = raw.Encode(encoder);
+        Require(prompt.Count, engine.RequestTokens - 1, "prompt");
+        return prompt;
+    }
+
+    private static void Require(int tokens, int most, string param)
+    {
+        if (tokens > most)
+        {
+            throw ApiException.Bad(param, $"{param} has {tokens} tokens; this server takes at most {most + 1} for prompt and answer together", "context_length_exceeded");
+        }
+    }
 
     private Task HealthAsync(HttpContext http)
     {

@@ -21,9 +21,15 @@ internal sealed record ChatRequest(GenerationRequest Generation, IReadOnlyList<C
             throw ApiException.Bad("top_logprobs", "top_logprobs needs logprobs to be true");
         }
 
+        return new ChatRequest(generation with { TopLogProbs = logprobs ? top ?? 0 : null }, ReadMessages(body, options));
+    }
+
+    /// <summary>The conversation of a body.</summary>
+    public static IReadOnlyList<ChatMessage> ReadMessages(Fields body, ServerOptions options)
+    {
         var messages = body.List("messages", options.MessageLimit) ?? throw ApiException.Bad("messages", "messages is missing");
         return messages.Count > 0
-            ? new ChatRequest(generation with { TopLogProbs = logprobs ? top ?? 0 : null }, [.. messages.Select(m => Message(m.Value, m.Path, options.BodyLimit))])
+            ? [.. messages.Select(m => Message(m.Value, m.Path, options.BodyLimit))]
             : throw ApiException.Bad("messages", "messages is empty");
     }
 

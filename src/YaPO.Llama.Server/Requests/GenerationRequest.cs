@@ -89,7 +89,8 @@ internal sealed record GenerationRequest
         Client = client,
     };
 
-    private static List<RequestedSteering>? ReadSteering(Fields body, ServerOptions options) =>
+    /// <summary>The vectors that a body names; null where it says nothing about steering.</summary>
+    public static IReadOnlyList<RequestedSteering>? ReadSteering(Fields body, ServerOptions options) =>
         body.List("steering", Math.Max(64, options.Vectors.Count))?.Select(item =>
         {
             var fields = new Fields(item.Value, item.Path);

@@ -18,14 +18,12 @@ public sealed class BatchEngine : IAsyncDisposable
 {
     private readonly LlamaContext context;
     private readonly AttachedSet attached;
-    private readonly float[] strengths;
     private readonly SlotPool pool;
     private readonly FairQueue queue;
     private readonly TokenPieces vocabulary;
     private readonly LikeliestTokens likeliest = new();
     private readonly Dictionary<AttachedVector, int> columns = new(ReferenceEqualityComparer.Instance);
-    private readonly DecodeBatch batch = new();
-    private readonly List<(Slot Slot, int Count, int Row)> plan = [];
+    private readonly StepPlan plan;
     private readonly AutoResetEvent wake = new(initialState: false);
     private readonly TaskCompletionSource exited = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock gate = new();
@@ -69,7 +67,7 @@ public sealed class BatchEngine : IAsyncDisposable
             throw;
         }
 
-        strengths = new float[columns.Count];
+        plan = new StepPlan(attached, columns.Count, batchSize, options.PrefillChunk);
         pool = new SlotPool(context, options.Slots, Cells);
         queue = new FairQueue(options.QueueLimit, options.QueueLimitPerClient);
         vocabulary = new TokenPieces(model);
@@ -289,7 +287,7 @@ public sealed class BatchEngine : IAsyncDisposable
     {
         try
         {
-            Plan();
+            plan.Make(pool.Running);
         }
         catch (YapoException e) // no memory for the vectors
         {
@@ -297,7 +295,7 @@ public sealed class BatchEngine : IAsyncDisposable
             return;
         }
 
-        Volatile.Write(ref decoding, plan.ConvertAll(p => p.Slot.Answer!));
+        Volatile.Write(ref decoding, plan.Slots.ConvertAll(p => p.Slot.Answer!));
         var start = Stopwatch.GetTimestamp();
         try
         {
@@ -306,17 +304,17 @@ public sealed class BatchEngine : IAsyncDisposable
                 return;
             }
 
-            context.Decode(batch);
+            context.Decode(plan.Batch);
         }
         catch (OperationCanceledException)
         {
             // Requests that go on although a late cancellation hit their batch start again from their tokens.
-            plan.ForEach(p => p.Slot.Clear(context));
+            plan.Slots.ForEach(p => p.Slot.Clear(context));
             return;
         }
         catch (YapoException e)
         {
-            foreach (var (slot, _, _) in plan)
+            foreach (var (slot, _, _) in plan.Slots)
             {
                 slot.Clear(context);
                 End(slot, e);
@@ -331,7 +329,7 @@ public sealed class BatchEngine : IAsyncDisposable
 
         var time = Stopwatch.GetElapsedTime(start);
         var (prompt, generated) = (0, 0);
-        foreach (var (slot, count, row) in plan)
+        foreach (var (slot, count, row) in plan.Slots)
         {
             var answer = slot.Answer!;
             prompt += Math.Clamp(answer.Request.Prompt.Count - slot.Cached, 0, count);
@@ -356,48 +354,6 @@ public sealed class BatchEngine : IAsyncDisposable
             PromptTokens = s.PromptTokens + prompt,
             GeneratedTokens = s.GeneratedTokens + generated,
         });
-    }
-
-    /// <summary>One row for every request that generates; the rest of the batch is shared out evenly among the prompts.</summary>
-    private void Plan()
-    {
-        attached.Update(pool.Running.Select(s => s.Answer!));
-        batch.Clear(attached.Count);
-        plan.Clear();
-        foreach (var slot in pool.Running.Where(s => s.Answer!.Sequence.Count - s.Cached == 1))
-        {
-            Add(slot, 1);
-        }
-
-        var room = context.BatchSize - batch.Count;
-        if (batch.Count > 0)
-        {
-            room = Math.Min(room, Options.PrefillChunk);
-        }
-
-        var prompts = pool.Running.Where(s => s.Answer!.Sequence.Count - s.Cached > 1).OrderBy(s => s.Answer!.Sequence.Count - s.Cached).ToList();
-        for (var i = 0; i < prompts.Count && room > 0; i++)
-        {
-            // The shortest first: what it leaves of its share goes to the longer ones.
-            var share = Math.Max(1, room / (prompts.Count - i));
-            var count = Math.Min(share, prompts[i].Answer!.Sequence.Count - prompts[i].Cached);
-            Add(prompts[i], count);
-            room -= count;
-        }
-    }
-
-    private void Add(Slot slot, int count)
-    {
-        var answer = slot.Answer!;
-        var row = -1;
-        for (var position = slot.Cached; position < slot.Cached + count; position++)
-        {
-            var last = position == answer.Sequence.Count - 1;
-            var added = batch.Add(answer.Sequence[position].Id, position, slot.Sequence, output: last, attached.Select(answer.StrengthsAt(position), strengths));
-            row = last ? added : row;
-        }
-
-        plan.Add((slot, count, row));
     }
 
     private void Advance(Slot slot, int row)

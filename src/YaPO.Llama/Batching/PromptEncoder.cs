@@ -32,6 +32,17 @@ public sealed class PromptEncoder : IDisposable
         }
     }
 
+    /// <summary>
+    /// How many tokens <see cref="Chat"/> would give. Much cheaper for a long conversation: finding each answer in it means rendering it up to there.
+    /// </summary>
+    public int CountChat(IReadOnlyList<ChatMessage> messages)
+    {
+        lock (gate)
+        {
+            return vocabulary.TokenizeChat(vocabulary.FormatChat(messages)).Length;
+        }
+    }
+
     /// <inheritdoc cref="PromptTokens.Text"/>
     public PromptTokens Text(string text)
     {

@@ -11,6 +11,9 @@ public sealed class PromptTokens
     /// <summary>Tokens, BOS included.</summary>
     public int Count => Tokens.Count;
 
+    /// <summary>The token ids.</summary>
+    public int[] Ids => [.. Tokens.Select(t => t.Id)];
+
     internal IReadOnlyList<SequenceToken> Tokens { get; }
 
     /// <summary>A conversation, rendered by the model's chat template and ending with the header of the answer.</summary>

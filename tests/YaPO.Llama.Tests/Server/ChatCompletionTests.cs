@@ -190,6 +190,25 @@ public sealed class ChatCompletionTests(SharedServer shared) : IClassFixture<Sha
     }
 
     [Fact]
+    public async Task SteeringEffects_TellWhichFeaturesActAndHowMuch()
+    {
+        const string conversation = "\"messages\": [{\"role\": \"user\", \"content\": \"What do people eat for breakfast?\"}, {\"role\": \"assistant\", \"content\": \"We eat bread.\"}]";
+        async Task<System.Text.Json.JsonElement> Measure(string steering) => (await world.PostAsync("/v1/steering/effects", $$"""{{{conversation}}, "steering": {{steering}}}""")).Json;
+
+        var one = (await Measure("[{\"vector\": \"egypt\", \"strength\": 0.5}]")).GetProperty("data")[0];
+        var twice = (await Measure("[{\"vector\": \"egypt\", \"strength\": 1}]")).GetProperty("data")[0];
+        var both = (await Measure("[{\"vector\": \"egypt\"}, {\"vector\": \"brazil\"}]")).GetProperty("data");
+        var none = (await Measure("[]")).GetProperty("data");
+
+        one.GetProperty("layer").GetInt32().Should().Be(2);
+        one.GetProperty("features").GetArrayLength().Should().BeGreaterThan(10);
+        one.GetProperty("features")[0].GetProperty("mean_change").GetDouble().Should().NotBe(0);
+        twice.GetProperty("relative_change").GetDouble().Should().BeGreaterThan(1.8 * one.GetProperty("relative_change").GetDouble());
+        both.EnumerateArray().Single().GetProperty("names").GetArrayLength().Should().Be(2, "they share an SAE and act jointly");
+        none.GetArrayLength().Should().Be(0);
+    }
+
+    [Fact]
     public async Task HealthAndMetrics_TellHowItIs()
     {
         await world.ChatAsync();

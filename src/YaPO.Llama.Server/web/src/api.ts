@@ -103,6 +103,28 @@ export async function loadVectors(): Promise<{ vectors: Vector[]; standard: { ve
   return { vectors: list.data, standard: list.default };
 }
 
+/** What vectors that act together do to a conversation. */
+export interface Effect {
+  names: string[];
+  layer: number;
+  steered_tokens: number;
+  relative_change: number;
+  active_features: number;
+  features: { index: number; value: number; firing: number; mean_change: number; label?: string }[];
+}
+
+/** Measures which features are active in a conversation and what the vectors change. */
+export async function loadEffects(messages: Message[], steering: Steering[]): Promise<Effect[]> {
+  const response = await check(
+    await fetch("v1/steering/effects", {
+      method: "POST",
+      headers: { ...headers(), "Content-Type": "application/json" },
+      body: JSON.stringify({ messages, steering }),
+    }),
+  );
+  return ((await response.json()) as { data: Effect[] }).data;
+}
+
 interface Chunk {
   choices: { delta?: { content?: string }; text?: string; finish_reason: string | null }[];
   timings?: { tokens_per_second: number };

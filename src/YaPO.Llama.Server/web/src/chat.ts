@@ -1,6 +1,7 @@
 import { answer, type Message, type Model, type Settings, type Steering } from "./api";
 import { AnswerCard } from "./answer";
 import { make } from "./dom";
+import { effectsDetails } from "./effects";
 
 /**
  * A conversation led twice: with the vectors and without. Both sides get the same questions and each remembers its own answers, so that the unsteered side
@@ -48,6 +49,9 @@ export class Chat {
       ]);
       if (plainCard && steeredCard.text && plainCard.text) {
         steeredCard.markDifference(plainCard.text);
+      }
+      if (steering.length > 0 && steeredCard.text && this.model.chat) {
+        steeredCard.element.append(effectsDetails([...this.steered], steering));
       }
     } finally {
       this.running = null;

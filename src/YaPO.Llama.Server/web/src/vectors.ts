@@ -1,4 +1,5 @@
-import type { Feature, Steering, Vector } from "./api";
+import type { Steering, Vector } from "./api";
+import { featureBars } from "./bars";
 import { make } from "./dom";
 
 const shownFeatures = 10;
@@ -102,27 +103,19 @@ class VectorRow {
       const clipped = part.kind === "sparse" ? `, ${round(100 * part.negative_mass)} % of it turned down` : "";
       details.append(make("p", "hint", `After block ${part.layer}: ${what}${clipped}.`));
       if (part.features) {
-        details.append(featureList(part.features.slice(0, shownFeatures)));
+        details.append(
+          featureBars(
+            part.features.slice(0, shownFeatures).map((f) => ({
+              name: f.label ?? `feature ${f.index}`,
+              value: f.value,
+              title: `feature ${f.index}${f.rate === undefined ? "" : `, active on ${round(100 * f.rate)} % of tokens`}`,
+            })),
+          ),
+        );
       }
     }
     return details;
   }
-}
-
-/** Bars: how far each feature is turned, up to the right, down to the left. */
-function featureList(features: Feature[]): HTMLElement {
-  const largest = Math.max(...features.map((f) => Math.abs(f.value)));
-  const list = make("ol", "features");
-  for (const feature of features) {
-    const meter = make("span", feature.value < 0 ? "meter down" : "meter");
-    meter.style.setProperty("--share", String(Math.abs(feature.value) / largest));
-    const name = feature.label ?? `feature ${feature.index}`;
-    const active = feature.rate === undefined ? "" : `, active on ${round(100 * feature.rate)} % of tokens`;
-    const item = make("li", "", make("span", "name", name), meter, make("span", "value", signed(feature.value)));
-    item.title = `feature ${feature.index}${active}`;
-    list.append(item);
-  }
-  return list;
 }
 
 /** The slider reaches as far down as up, and a little beyond what is sensible, within the server's limits. */
@@ -144,8 +137,4 @@ function input(type: string, min: number, max: number, step: number, label: stri
 
 function round(x: number): number {
   return Math.round(x * 100) / 100;
-}
-
-function signed(x: number): string {
-  return `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(2)}`;
 }

@@ -60,6 +60,9 @@ const desktop = await open("desktop", { viewport: { width: 1280, height: 800 } }
   check("the steered answer is Brazil's", steered?.includes("queijo"), steered);
   check("the unsteered answer stands beside it", plain?.length > 5, plain);
   check("both tell their speed", (await texts(page, ".status")).every((s) => /\d tokens\/s/.test(s)), await texts(page, ".status"));
+  await page.click(".effects summary");
+  await page.waitForSelector(".effects .features li");
+  check("the steered answer shows what the vectors did", /residual stream after block \d/.test((await texts(page, ".effects .hint"))[0]), await texts(page, ".effects .hint"));
   await ask(page, "And in the evening?");
   check("the conversation goes on", (await texts(page, ".turn")).length === 2);
   await page.click("#new-chat");
