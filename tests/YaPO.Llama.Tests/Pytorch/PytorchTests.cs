@@ -1,7 +1,10 @@
+using System.IO.Compression;
+using System.Runtime.InteropServices;
 using System.Text;
 using YaPO.Llama.Pytorch;
 using YaPO.Llama.Steering;
 using YaPO.Llama.Tensors;
+using YaPO.Llama.Tests.Fuzz;
 using YaPO.Llama.Tests.Tensors;
 
 namespace YaPO.Llama.Tests.Pytorch;
@@ -157,6 +160,36 @@ public sealed class PytorchTests : IDisposable
         FluentActions.Invoking(() => PytorchReader.Open(_folder.Write("x.pt", TensorWriter.PtArchive([0x80, 2, .. bomb])))).Should().Throw<YapoException>().WithMessage("*more than*entries*");
     }
 
+    [PythonFact]
+    public void Pickle_DamagedButAccepted_HoldsWhatPyTorchReads()
+    {
+        var mutator = new Mutator(27);
+        var accepted = 0;
+        foreach (var golden in (string[])["vector_f32.pt", "dictionary.pt", "state_dict.pt", "shared_storage.pt", "parameter.pt"])
+        {
+            var pickle = Pickle(File.ReadAllBytes(Golden(golden)));
+            for (var i = 0; i < 1000; i++)
+            {
+                var path = _folder.File($"{accepted}.pt");
+                WithPickle(Golden(golden), path, mutator.Mutate(pickle));
+                try
+                {
+                    using var source = TensorFile.Open(path);
+                    File.WriteAllText(Path.ChangeExtension(path, ".txt"), string.Concat(source.Names.Where(n => source.Info(n).Type.IsReadable()).Select(n =>
+                        $"{n}\u001f{string.Join(',', source.Info(n).Shape)}\u001f{Convert.ToHexStringLower(MemoryMarshal.AsBytes(source.Read(n).AsSpan()))}\u001e")));
+                    accepted++;
+                }
+                catch (YapoException)
+                {
+                    File.Delete(path);
+                }
+            }
+        }
+
+        // Only files without any name beyond the list get here, so PyTorch may load them.
+        PythonFactAttribute.Script(Golden("compare.py"), _folder.Path);
+    }
+
     [Fact]
     public void Open_StorageThatDoesNotFit_IsRefused()
     {
@@ -190,10 +223,29 @@ public sealed class PytorchTests : IDisposable
 
     private static byte[] Pickle(byte[] archive)
     {
-        using var zip = new System.IO.Compression.ZipArchive(new MemoryStream(archive));
-        using var entry = zip.GetEntry("archive/data.pkl")!.Open();
+        using var zip = new ZipArchive(new MemoryStream(archive));
+        using var entry = zip.Entries.Single(e => e.Name == "data.pkl").Open();
         var bytes = new MemoryStream();
         entry.CopyTo(bytes);
         return bytes.ToArray();
+    }
+
+    /// <summary>Copies an archive with another pickle in it.</summary>
+    private static void WithPickle(string archive, string copy, byte[] pickle)
+    {
+        using var from = ZipFile.OpenRead(archive);
+        using var to = new ZipArchive(File.Create(copy), ZipArchiveMode.Create);
+        foreach (var entry in from.Entries)
+        {
+            using var stream = to.CreateEntry(entry.FullName, CompressionLevel.NoCompression).Open();
+            if (entry.Name == "data.pkl")
+            {
+                stream.Write(pickle);
+                continue;
+            }
+
+            using var content = entry.Open();
+            content.CopyTo(stream);
+        }
     }
 }

@@ -95,6 +95,7 @@ public sealed class SaeTests : IDisposable
         Check(() => Convert("sae.npz", o => o with { DecType = GgmlType.Q8_0 }), YapoErrorKind.InvalidArgument, "*multiple of 32*");
         Check(() => Convert("sae.npz", folder: "gemma-scope-2b-pt-mlp/layer_1"), YapoErrorKind.Unsupported, "*cannot steer (mlp)*adds to the residual stream*");
         Check(() => Convert("stored.npz"), YapoErrorKind.Unsupported, "*no SAE format that is known (gemma-scope, *it holds first, second*config file*");
+        Check(() => Convert("sae.npz", folder: "gemma-scope-2b-pt-res/embedding/width_4k"), YapoErrorKind.Unsupported, "*(embedding)*no block outputs*");
         Check(() => Convert("stored.npz", o => o with { Format = "gemma-scope" }), YapoErrorKind.Format, "*no array 'W_enc', but first, second*");
         Check(() => Convert("sae.npz", o => o with { TopK = 3 }), YapoErrorKind.InvalidArgument, "*--top-k is for TopK SAEs*jumprelu*");
         Check(() => Convert("sae.npz", o => o with { InputScale = 3 }), YapoErrorKind.InvalidArgument, "*--input-scale*");

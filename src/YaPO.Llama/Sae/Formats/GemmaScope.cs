@@ -26,7 +26,7 @@ internal static class GemmaScope
             var known = path.Repository.Length > 0;
             return new SaeDescription
             {
-                Hook = new HookPoint(path.Layer, path.Site is "" or "res" ? HookPoint.Residual : path.Site),
+                Hook = s.Folders.Contains("embedding") ? new HookPoint(null, "embedding") : new HookPoint(path.Layer, path.Site is "" or "res" ? HookPoint.Residual : path.Site),
                 BaseArchitecture = path.BaseName.Length > 0 ? "gemma2" : "",
                 BaseName = path.BaseName,
                 Name = path.Name,

@@ -57,6 +57,8 @@ internal static class OpenMoss
         "relu" => SaeActivation.Relu,
         "topk" => SaeActivation.TopK,
         "jumprelu" => SaeActivation.JumpRelu,
+        null => throw new YapoException(
+            YapoErrorKind.Format, config.Exists ? $"{config.Path}: act_fn is missing" : "the config that names act_fn (config.json or hyperparams.json) is missing beside the weights"),
         var other => throw new YapoException(YapoErrorKind.Unsupported, $"{config.Path}: act_fn '{other}' is not supported, expected relu, jumprelu or topk"),
     };
 
@@ -70,7 +72,7 @@ internal static class OpenMoss
             Output = s.Config.Text("hook_point_out") is { } output ? HookPoint.Parse(output) : null,
             TopK = ActivationOf(s.Config) == SaeActivation.TopK ? s.Config.Integer("top_k") : null,
             BaseName = s.Config.Text("model_name") ?? "",
-            Name = s.Folders.Reverse().Skip(1).FirstOrDefault(f => f != "checkpoints") ?? "",
+            Name = s.FolderName(),
         };
     }
 }

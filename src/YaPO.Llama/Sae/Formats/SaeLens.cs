@@ -116,7 +116,7 @@ internal static class SaeLens
             Output = output is null ? null : HookPoint.Parse(output),
             TopK = c.Integer("k", "activation_fn_kwargs.k"),
             BaseName = c.Text("metadata.model_name", "model_name") ?? "",
-            Name = string.Join('/', s.Folders.SkipLast(1).TakeLast(2)),
+            Name = s.FolderName(),
         };
     }
 }

@@ -89,20 +89,29 @@ internal sealed partial class SaeSource : IDisposable
     /// Where the file came from, as far as its path says: <c>huggingface:owner/repository/path</c> inside Hugging Face's cache
     /// (<c>models--owner--repository/snapshots/revision/path</c>), else the file's name and its folder's.
     /// </summary>
-    public string Origin()
+    public string Origin() => InCache() is { } c ? $"huggingface:{c.Owner}/{c.Repository}/{c.Inside}" : string.Join('/', Folders.TakeLast(2).Where(f => f.Length > 0));
+
+    /// <summary>A name for people: the repository and the folders in it, or the last two folders.</summary>
+    public string FolderName()
+    {
+        var path = InCache() is { } c ? $"{c.Repository}/{c.Inside}".Split('/') : [.. Folders.TakeLast(3)];
+        return string.Join('/', path.SkipLast(1).Where(f => f.Length > 0 && f != "checkpoints"));
+    }
+
+    public void Dispose() => Tensors.Dispose();
+
+    private (string Owner, string Repository, string Inside)? InCache()
     {
         for (var i = 0; i < Folders.Count - 3; i++)
         {
             if (CachedRepository().Match(Folders[i]) is { Success: true } match && Folders[i + 1] == "snapshots")
             {
-                return $"huggingface:{match.Groups[1].Value}/{match.Groups[2].Value}/{string.Join('/', Folders.Skip(i + 3))}";
+                return (match.Groups[1].Value, match.Groups[2].Value, string.Join('/', Folders.Skip(i + 3)));
             }
         }
 
-        return string.Join('/', Folders.TakeLast(2).Where(f => f.Length > 0));
+        return null;
     }
-
-    public void Dispose() => Tensors.Dispose();
 
     private static string? Matching(string folder, string pattern, int? layer)
     {

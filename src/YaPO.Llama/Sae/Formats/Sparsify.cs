@@ -40,7 +40,7 @@ internal static partial class Sparsify
             {
                 Hook = hookPoint is null ? new HookPoint(null, HookPoint.Residual) : HookPoint.Parse(hookPoint),
                 TopK = s.Config.Integer("k"),
-                Name = string.Join('/', s.Folders.SkipLast(1).TakeLast(2)),
+                Name = s.FolderName(),
             };
         },
     };
