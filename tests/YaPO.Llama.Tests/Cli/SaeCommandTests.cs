@@ -3,7 +3,9 @@ using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json;
 using YaPO.Llama.Sae;
+using YaPO.Llama.Tests.Sae;
 using YaPO.Llama.Tests.Sessions;
+using YaPO.Llama.Tests.Tensors;
 
 namespace YaPO.Llama.Tests.Cli;
 
@@ -124,6 +126,49 @@ public sealed class SaeCommandTests(CliWorld world) : NativeTest, IClassFixture<
             run.ExitCode.Should().Be(3, expected);
             run.Error.Should().Contain(expected);
         }
+    }
+
+    [Fact]
+    public async Task SaeConvert_PickledTopK_SaysThatTheFitIsNotMeasured()
+    {
+        var sae = new PublishedSae(3);
+        var input = world.In("qwen.pt");
+        File.WriteAllBytes(input, TensorWriter.Pt(
+            PublishedSae.Matrix("W_enc", "FD", sae.W), PublishedSae.Matrix("W_dec", "DF", sae.Decoder), PublishedSae.Vector("b_enc", sae.EncBias), PublishedSae.Vector("b_dec", sae.DecBias)));
+        var model = world.In("narrow.gguf");
+        RandomModel.WriteTo(model, new RandomModel.Settings { Width = PublishedSae.D, Heads = 2, Seed = 22 });
+
+        var run = await CliRun.Of("sae", "convert", "--input", input, "--output", world.In("qwen.gguf"), "--top-k", "7", "--layer", "1", "--model", model, "--json");
+
+        run.ExitCode.Should().Be(0, run.Error);
+        run.Error.Should().Contain("fit of a TopK SAE is not measured");
+        var root = JsonDocument.Parse(run.Out).RootElement;
+        (root.GetProperty("activation").GetString(), root.GetProperty("topk").GetInt32()).Should().Be(("topk", 7));
+        root.GetProperty("conversion")[0].GetString().Should().StartWith("qwen-scope:");
+    }
+
+    [Fact]
+    public async Task SaeConvert_SaeLensWithRates_ShowsDeadFeaturesAndNorms()
+    {
+        var sae = new PublishedSae(4);
+        Array.Clear(sae.Decoder[3]);
+        var folder = Directory.CreateDirectory(world.In("lens")).FullName;
+        File.WriteAllText(Path.Combine(folder, "cfg.json"), """{"architecture": "standard", "metadata": {"hook_name": "blocks.2.hook_resid_post"}}""");
+        File.WriteAllBytes(Path.Combine(folder, "sae_weights.safetensors"), TensorWriter.Safetensors(
+            [PublishedSae.Matrix("W_enc", "DF", sae.W), PublishedSae.Matrix("W_dec", "FD", sae.Decoder), PublishedSae.Vector("b_enc", sae.EncBias), PublishedSae.Vector("b_dec", sae.DecBias)]));
+        double[] rates = [.. Enumerable.Range(0, PublishedSae.F).Select(j => j < 4 ? -10.0 : -1)];
+        File.WriteAllBytes(Path.Combine(folder, "sparsity.safetensors"), TensorWriter.Safetensors([PublishedSae.Vector("sparsity", rates)]));
+        (await CliRun.Of("sae", "convert", "--input", folder, "--output", world.In("lens.gguf"))).ExitCode.Should().Be(0);
+
+        var run = await CliRun.Of("sae", "info", world.In("lens.gguf"), "--json");
+        var text = await CliRun.Of("sae", "info", world.In("lens.gguf"));
+
+        var root = JsonDocument.Parse(run.Out).RootElement;
+        root.GetProperty("dead_features").GetInt32().Should().Be(4);
+        root.GetProperty("l0").GetDouble().Should().BeApproximately(3.6, 1e-4);
+        root.GetProperty("encoder_norms").GetProperty("median").GetDouble().Should().BeApproximately(sae.W.Select(PublishedSae.Norm).Order().ElementAt((PublishedSae.F / 2) - 1), 1e-4);
+        root.GetProperty("decoder_norms").GetProperty("zero").GetInt32().Should().Be(1);
+        text.Out.Should().Contain("4 of 40 by their firing rates").And.Contain("1 rows are zero").And.Contain("b_dec is subtracted from the input");
     }
 
     /// <summary>A folder as Gemma Scope's downloads name it: W_enc = [I, −I], W_dec its transpose, no bias, thresholds 0.</summary>
