@@ -72,7 +72,7 @@ internal sealed class ChatSteering(IReadOnlyList<LoadedVector> vectors, FeatureS
 
         try
         {
-            _handVector = _byHand.Count == 0 ? null : SteeringSetting.Create(features.Vector([.. _byHand.Keys], [.. _byHand.Values]), 1, SteeringPositions.All);
+            _handVector = _byHand.Count == 0 ? null : SteeringSetting.Create(features.Vector([.. _byHand.Keys], [.. _byHand.Values]), 1, SteeringPositions.All, features.Sae);
         }
         catch
         {

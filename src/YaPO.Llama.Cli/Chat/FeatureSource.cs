@@ -73,7 +73,7 @@ internal sealed class FeatureSource(string? saePath, IReadOnlyList<LoadedVector>
 
     private SaeFile? Find()
     {
-        var folders = vectors.Select(v => v.Path).Append(model.Path).Select(p => Path.GetDirectoryName(Path.GetFullPath(p))!).ToList();
+        var folders = vectors.SelectMany(v => SaeSearch.FoldersOf(v.Path)).Append(Path.GetDirectoryName(Path.GetFullPath(model.Path))!).ToList();
         return Sparse?.Sae is { } wanted ? SaeSearch.Find(wanted, folders) : SaeSearch.FindWidth(model.Info.ModelWidth, folders);
     }
 

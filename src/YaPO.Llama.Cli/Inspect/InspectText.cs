@@ -28,7 +28,7 @@ internal static class InspectText
                 ["token", "text", "active", "strongest features"],
                 report.Tokens.Select(t => new[]
                 {
-                    $"{t.Position}", Visible(t.Text), $"{t.Active.Count}",
+                    $"{t.Position}", Visible(t.Text), t.IsBos ? "" : $"{t.Active.Count}",
                     t.IsBos ? "(BOS)" : string.Join(", ", t.Active.Take(Math.Min(PerToken, report.Top)).Select(a => $"{a.Feature}: {Number(a.Activation)}")),
                 }));
         }

@@ -11,7 +11,7 @@ public readonly record struct FeatureActivation(int Feature, float Activation);
 
 /// <summary>
 /// Reads every active latent of every row of a decode through the graph's read-out, however many there are: rows with more than were asked for make it ask for
-/// more and decode again. The cache is cleared before each decode.
+/// more and decode again. BOS, on which hundreds fire for no reason, is no reason to. The cache is cleared before each decode.
 /// </summary>
 internal sealed class ActiveLatents
 {
@@ -41,22 +41,23 @@ internal sealed class ActiveLatents
             latents = new int[batch.Count * width];
             activations = new float[batch.Count * width];
             context.CopyReadout(0, latents, activations, counts);
-            if (counts.Max() <= width)
+            var most = Enumerable.Range(0, counts.Length).Max(row => IsBos(batch, row) ? 0 : counts[row]);
+            if (most <= width)
             {
                 return;
             }
 
-            Widen(Math.Max(2 * width, counts.Max()));
+            Widen(Math.Max(2 * width, most));
         }
     }
 
     /// <summary>How many latents are active at a row.</summary>
     public int Count(int row) => counts[row];
 
-    /// <summary>The active latents of a row, the strongest first.</summary>
+    /// <summary>The active latents of a row, the strongest first; of BOS only as many as the other rows needed.</summary>
     public FeatureActivation[] Row(int row)
     {
-        var active = new FeatureActivation[counts[row]];
+        var active = new FeatureActivation[Math.Min(counts[row], width)];
         for (var k = 0; k < active.Length; k++)
         {
             active[k] = new FeatureActivation(latents[(row * width) + k], activations[(row * width) + k]);
@@ -64,6 +65,8 @@ internal sealed class ActiveLatents
 
         return active;
     }
+
+    private bool IsBos(DecodeBatch batch, int row) => batch.Positions[row] == 0 && batch.Tokens[row] == context.Model.Info.BosToken;
 
     private void Widen(int wanted)
     {

@@ -10,7 +10,7 @@ namespace YaPO.Llama.Inspection;
 /// <param name="Token">Token id.</param>
 /// <param name="Text">What it adds to the text; empty for the first parts of a character that several tokens make.</param>
 /// <param name="IsBos">BOS carries a huge norm that SAEs are not trained on: its activations mean nothing.</param>
-/// <param name="Active">Every active latent, the strongest first.</param>
+/// <param name="Active">Every active latent, the strongest first; of BOS perhaps not all.</param>
 public sealed record TokenFeatures(int Position, int Token, string Text, bool IsBos, IReadOnlyList<FeatureActivation> Active)
 {
     /// <summary>The activation of one latent here; 0 where it is silent.</summary>

@@ -9,11 +9,12 @@ namespace YaPO.Llama.Inspection;
 /// <param name="Firing">Share of steered tokens on which the latent is active before steering.</param>
 /// <param name="Acting">Share on which the entry changes something: all for a positive value, those where the latent is active for a negative one.</param>
 /// <param name="MeanChange">Mean of c = max(Σ λ v, −z) over the tokens where it acts.</param>
+/// <param name="MeanSize">Mean of |c| over them: more than |MeanChange| where c changes its sign.</param>
 /// <param name="DecoderNorm">‖W_dec‖ of the latent.</param>
-public sealed record FeatureEffect(int Feature, float Value, double Firing, double Acting, double MeanChange, double DecoderNorm)
+public sealed record FeatureEffect(int Feature, float Value, double Firing, double Acting, double MeanChange, double MeanSize, double DecoderNorm)
 {
     /// <summary>Mean length of the change over all steered tokens: acting × |c| × ‖W_dec‖. What the entries are ranked by.</summary>
-    public double Effect => Acting * Math.Abs(MeanChange) * DecoderNorm;
+    public double Effect => Acting * MeanSize * DecoderNorm;
 }
 
 /// <summary>What the vectors of one layer and SAE (or one dense vector) do to a text. Means over the tokens that they steer.</summary>
@@ -131,7 +132,7 @@ public sealed record VectorEffect(IReadOnlyList<string> Names, int Layer, int St
 
         public FeatureEffect Effect(int feature, int[] steered, float[] strengths, int width, int d, Func<int, Entry, double> activation)
         {
-            var (firing, acting, change) = (0, 0, 0.0);
+            var (firing, acting, change, size) = (0, 0, 0.0, 0.0);
             for (var i = 0; i < steered.Length; i++)
             {
                 var s = Values.Sum(v => (double)strengths[(steered[i] * width) + v.Column] * v.Value);
@@ -140,6 +141,7 @@ public sealed record VectorEffect(IReadOnlyList<string> Names, int Layer, int St
                 firing += z > 0 ? 1 : 0;
                 acting += c != 0 ? 1 : 0;
                 change += c;
+                size += Math.Abs(c);
             }
 
             var norm = 0.0;
@@ -148,8 +150,8 @@ public sealed record VectorEffect(IReadOnlyList<string> Names, int Layer, int St
                 norm += (double)x * x;
             }
 
-            return new FeatureEffect(
-                feature, Full, firing / (double)Math.Max(1, steered.Length), acting / (double)Math.Max(1, steered.Length), acting == 0 ? 0 : change / acting, Math.Sqrt(norm));
+            double all = Math.Max(1, steered.Length), acted = Math.Max(1, acting);
+            return new FeatureEffect(feature, Full, firing / all, acting / all, change / acted, size / acted, Math.Sqrt(norm));
         }
     }
 }

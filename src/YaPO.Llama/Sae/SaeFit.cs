@@ -50,13 +50,12 @@ public static class SaeFit
     private const int FeatureBlock = 128;
 
     /// <summary>Measures the fit; O(T·D·F) multiplications, memory O(T·D).</summary>
-    /// <param name="sae">The SAE; ReLU or JumpReLU.</param>
+    /// <param name="sae">The SAE. TopK takes the encoder's products twice: once to find each token's k-th largest.</param>
     /// <param name="residuals">[T, D] rows, without BOS.</param>
     /// <param name="layer">Where they were captured; null: the SAE's layer.</param>
     /// <param name="threads">Threads to use.</param>
     /// <param name="cancellation">Stops it.</param>
-    /// <exception cref="YapoException"><see cref="YapoErrorKind.Mismatch"/> for rows of another width,
-    /// <see cref="YapoErrorKind.Unsupported"/> for TopK SAEs.</exception>
+    /// <exception cref="YapoException"><see cref="YapoErrorKind.Mismatch"/> for rows of another width.</exception>
     public static SaeFitReport Measure(SaeFile sae, ReadOnlyMemory<float> residuals, int? layer = null, int threads = 1, CancellationToken cancellation = default)
     {
         var (d, f) = (sae.Info.DModel, sae.Info.Width);
@@ -64,11 +63,6 @@ public static class SaeFit
         if (residuals.Length % d != 0 || tokens < 2)
         {
             throw new YapoException(YapoErrorKind.Mismatch, $"{residuals.Length} residual values are not at least two rows of d_model {d}, which SAE {sae.Path} expects");
-        }
-
-        if (sae.Info.Activation == SaeActivation.TopK)
-        {
-            throw new YapoException(YapoErrorKind.Unsupported, $"{sae.Path}: the fit of a TopK SAE is not measured; convert it to a threshold first");
         }
 
         var reconstruction = new float[tokens * d];
@@ -80,6 +74,7 @@ public static class SaeFit
         var (active, max) = (new int[f], new float[f]);
         var (enc, dec) = (new float[FeatureBlock * d], new float[FeatureBlock * d]);
         var options = new ParallelOptions { MaxDegreeOfParallelism = Math.Max(1, threads), CancellationToken = cancellation };
+        var least = sae.Info.Activation == SaeActivation.TopK ? KthLargest(sae, residuals, tokens, options) : null;
         for (var first = 0; first < f; first += FeatureBlock)
         {
             cancellation.ThrowIfCancellationRequested();
@@ -97,7 +92,7 @@ public static class SaeFit
                     {
                         var feature = start + j;
                         var pre = Dot(enc.AsSpan(j * d, d), h) + sae.EncBias[feature];
-                        if (pre > 0 && pre > sae.Threshold[feature])
+                        if (pre > 0 && (least is null ? pre > sae.Threshold[feature] : pre >= least[t]))
                         {
                             AddScaled(row, dec.AsSpan(j * d, d), pre);
                             Interlocked.Increment(ref active[feature]);
@@ -142,6 +137,37 @@ public static class SaeFit
         return (verdict, reasons);
 
         static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
+    }
+
+    // The smallest of the k largest pre-activations of each row; what equals it is active too, as in the graph.
+    private static float[] KthLargest(SaeFile sae, ReadOnlyMemory<float> residuals, int tokens, ParallelOptions options)
+    {
+        var (d, k) = (sae.Info.DModel, sae.Info.TopK);
+        var largest = new PriorityQueue<float, float>[tokens];
+        var enc = new float[FeatureBlock * d];
+        for (var first = 0; first < sae.Info.Width; first += FeatureBlock)
+        {
+            var (start, n) = (first, Math.Min(FeatureBlock, sae.Info.Width - first));
+            sae.ReadEncoder(first, enc.AsSpan(0, n * d));
+            Parallel.For(0, tokens, options, t =>
+            {
+                var queue = largest[t] ??= new PriorityQueue<float, float>(k + 1);
+                for (var j = 0; j < n; j++)
+                {
+                    var pre = Dot(enc.AsSpan(j * d, d), residuals.Span.Slice(t * d, d)) + sae.EncBias[start + j];
+                    if (queue.Count < k)
+                    {
+                        queue.Enqueue(pre, pre);
+                    }
+                    else if (pre > queue.Peek())
+                    {
+                        queue.DequeueEnqueue(pre, pre);
+                    }
+                }
+            });
+        }
+
+        return Array.ConvertAll(largest, queue => queue.Peek());
     }
 
     private static SaeFitReport Summarize(SaeFile sae, ReadOnlySpan<float> h, ReadOnlySpan<float> reconstruction, int layer, int tokens, int[] active, float[] max)

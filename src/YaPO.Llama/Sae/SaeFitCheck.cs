@@ -55,7 +55,7 @@ public static class SaeFitCheck
 
     /// <summary>Captures the residuals and measures the fit.</summary>
     /// <exception cref="YapoException"><see cref="YapoErrorKind.Mismatch"/>: the SAE's d_model or layer is not the model's;
-    /// <see cref="YapoErrorKind.InvalidArgument"/>: fewer than two tokens of text; <see cref="YapoErrorKind.Unsupported"/>: a TopK SAE, or a site that is not
+    /// <see cref="YapoErrorKind.InvalidArgument"/>: fewer than two tokens of text; <see cref="YapoErrorKind.Unsupported"/>: a site that is not
     /// the residual stream.</exception>
     public static SaeFitResult Run(LlamaModel model, SaeFile sae, SaeFitOptions? options = null, CancellationToken cancellation = default)
     {

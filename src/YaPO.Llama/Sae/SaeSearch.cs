@@ -6,6 +6,17 @@ namespace YaPO.Llama.Sae;
 /// <summary>Finds the SAE file that a vector's rows were taken from, by identity, not by name.</summary>
 public static class SaeSearch
 {
+    /// <summary>Where the SAE of a vector is looked for first: beside it, and in the folder above.</summary>
+    public static IEnumerable<string> FoldersOf(string vectorPath)
+    {
+        var folder = Path.GetDirectoryName(Path.GetFullPath(vectorPath))!;
+        yield return folder;
+        if (Path.GetDirectoryName(folder) is { } above)
+        {
+            yield return above;
+        }
+    }
+
     /// <summary>The first SAE file in these folders (not below them) that is the one <paramref name="wanted"/> names; null where none is. The caller disposes it.</summary>
     public static SaeFile? Find(SaeReference wanted, IEnumerable<string> folders)
     {

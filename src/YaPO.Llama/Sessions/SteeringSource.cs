@@ -133,8 +133,7 @@ public sealed class SteeringSource
             return SaeSearch.OpenFor(wanted, saePath, path);
         }
 
-        var folder = System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(path))!;
-        return SaeSearch.Find(wanted, [folder, .. System.IO.Path.GetDirectoryName(folder) is { } above ? new[] { above } : [], .. locator.Folders]);
+        return SaeSearch.Find(wanted, [.. SaeSearch.FoldersOf(path), .. locator.Folders]);
     }
 
     private static string Describe(string name, string architecture, string fingerprint) =>

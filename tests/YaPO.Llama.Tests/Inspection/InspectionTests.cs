@@ -47,7 +47,7 @@ public sealed class InspectionTests : NativeTest, IClassFixture<RandomModelFile>
         string.Concat(read.Select(t => t.Text)).Should().EndWith("eat مرحبا", "characters that several tokens make come out whole");
         var residuals = Residuals([]);
         var wrong = 0;
-        foreach (var token in read)
+        foreach (var token in read.Where(t => !t.IsBos))
         {
             var z = SaeCodes.Of(sae, residuals[token.Position]);
             token.Active.Should().BeInDescendingOrder(a => a.Activation);
@@ -158,11 +158,7 @@ public sealed class InspectionTests : NativeTest, IClassFixture<RandomModelFile>
             sae.ReadDecoder(f.Feature, row);
             var norm = Math.Sqrt(row.Sum(x => (double)x * x));
             f.DecoderNorm.Should().BeApproximately(norm, 1e-5);
-            if (f.Feature != often[1])
-            {
-                // One sign throughout: acting × |mean c| is then the mean of |c|.
-                f.Effect.Should().BeApproximately(total / (tokens.Length - 1) * norm, 0.02 * (1 + f.Effect));
-            }
+            f.Effect.Should().BeApproximately(total / (tokens.Length - 1) * norm, 0.02 * (1 + f.Effect));
         }
     }
 

@@ -97,6 +97,9 @@ public sealed class SaeEvaluationTests : NativeTest, IClassFixture<RandomModelFi
         }
 
         report.ExplainedVariance.Should().BeApproximately(1 - (error / variance), 1e-4);
+        var fit = SaeFit.Measure(sae, Residuals().SelectMany(r => r).ToArray(), threads: 2);
+        fit.ExplainedVariance.Should().BeApproximately(1 - (error / variance), 1e-4);
+        fit.L0.Should().BeApproximately(report.L0, 0.1);
         report.L0.Should().BeApproximately(active / (double)report.Tokens, 0.1, "a gate within rounding of its threshold may fall either side");
         report.Dead.Should().BeCloseTo(400 - fired.Count, 1);
         if (topK > 0)
