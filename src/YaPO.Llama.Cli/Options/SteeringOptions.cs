@@ -26,7 +26,7 @@ internal sealed class SteeringOptions
     private readonly Option<string[]> vectors = new("--vector")
     {
         Description = "Steering vector FILE[:STRENGTH][@POSITIONS], repeatable; a .ysv or a control-vector GGUF. Positive strength strengthens what the vector was "
-            + "trained for, negative weakens it (default: the file's recommended strength). POSITIONS: all (every position but BOS, the default), all+bos, prompt, "
+            + "trained for, negative weakens it (default: the file's recommended strength). POSITIONS: all (every position but BOS, the default; of a control vector all+bos, as llama.cpp applies it), all+bos, prompt, "
             + "generated, assistant, or START-END (zero-based, BOS counted, END included).",
         HelpName = "SPEC",
         DefaultValueFactory = _ => [],

@@ -7,7 +7,7 @@ namespace YaPO.Llama.Cli.Options;
 
 /// <summary>What is written into a new vector file beside the vector: names, strength, positions, base model.</summary>
 internal sealed record VectorRecord(
-    string? Name, string? PositiveMeans, float Strength, string Positions, string Type, string? Description, string? License, string? Author)
+    string? Name, string? PositiveMeans, float Strength, SteeringPositions? Positions, string Type, string? Description, string? License, string? Author)
 {
     /// <summary>Storage of the decoder rows.</summary>
     public GgmlType DecType => Type switch { "f32" => GgmlType.F32, "bf16" => GgmlType.BF16, _ => GgmlType.F16 };
@@ -29,7 +29,7 @@ internal sealed record VectorRecord(
             .. vectors.Select(v => v with
             {
                 RecommendedStrength = Strength,
-                Positions = SteeringPositions.Parse(Positions),
+                Positions = Positions ?? v.Positions,
                 PositiveMeans = PositiveMeans ?? v.PositiveMeans,
                 DecType = DecType,
             }),
@@ -53,10 +53,9 @@ internal sealed class VectorRecordOptions
         HelpName = "X",
     }.Within(-1e6f, 1e6f);
 
-    private readonly Option<string> positions = new("--positions")
+    private readonly Option<string?> positions = new("--positions")
     {
-        Description = "Positions to record: all (every one but BOS), all+bos, prompt, generated, assistant, or START-END.",
-        DefaultValueFactory = _ => "all",
+        Description = "Positions to record: all (every one but BOS), all+bos, prompt, generated, assistant, or START-END (default: all; of a control vector all+bos, as llama.cpp applies it).",
         HelpName = "POSITIONS",
     };
 
@@ -79,7 +78,7 @@ internal sealed class VectorRecordOptions
         parsed.GetValue(name),
         parsed.GetValue(positiveMeans),
         parsed.GetValue(strength),
-        SteeringPositions.Parse(parsed.GetValue(positions)!).ToString(),
+        parsed.GetValue(positions) is { } text ? SteeringPositions.Parse(text) : null,
         parsed.GetValue(type)!,
         parsed.GetValue(description),
         parsed.GetValue(license),

@@ -7,7 +7,8 @@ namespace YaPO.Llama.Steering;
 /// <summary>
 /// Control vectors of llama.cpp and repeng: a GGUF of architecture <c>controlvector</c> with 1-D F32 tensors <c>direction.L</c>,
 /// L ≥ 1, each added to the residual stream after block L (zero-based), which is where our dense vectors act too, so L is kept.
-/// Files made by llama.cpp's cvector-generator were measured one block earlier than they are applied; we apply them as llama.cpp does.
+/// Files made by llama.cpp's cvector-generator were measured one block earlier than they are applied; we apply them as llama.cpp does: after block L, and at
+/// every position, BOS included, unless other positions are asked for.
 /// </summary>
 public static class ControlVectorFile
 {
@@ -47,7 +48,7 @@ public static class ControlVectorFile
                 throw Bad($"tensor '{tensor.Name}' has type {tensor.Type} and shape {tensor.ShapeText}, expected F32 [d_model]");
             }
 
-            var vector = new SteeringVector { Name = tensor.Name, Kind = VectorKind.Dense, Layer = layer, Value = file.ReadFloats(tensor) };
+            var vector = new SteeringVector { Name = tensor.Name, Kind = VectorKind.Dense, Layer = layer, Value = file.ReadFloats(tensor), Positions = SteeringPositions.AllAndBos };
             if (!vectors.TryAdd(layer, vector))
             {
                 throw Bad($"layer {layer} appears twice");

@@ -98,7 +98,9 @@ public sealed class VectorCommandTests(CliWorld world) : IClassFixture<CliWorld>
         var run = await CliRun.Of("vector", "import", "--input", input, "--model", world.Model, "--output", output);
 
         run.ExitCode.Should().Be(0, run.Error);
-        SteeringFile.Load(output).Vectors.Select(v => v.Layer).Should().Equal(1, 2);
+        SteeringFile.Load(output).Vectors.Select(v => (v.Layer, v.Positions.ToString())).Should().Equal((1, "all+bos"), (2, "all+bos"));
+        (await CliRun.Of("vector", "import", "--input", input, "--model", world.Model, "--output", output, "--positions", "generated")).ExitCode.Should().Be(0);
+        SteeringFile.Load(output).Vectors[0].Positions.ToString().Should().Be("generated");
     }
 
     [Fact]

@@ -168,6 +168,9 @@ public sealed class VectorFileCommandTests : NativeTest, IClassFixture<CliWorld>
         run.Error.Should().Contain("42.1 % of its mass turns features down").And.Contain("BOS included");
         run.Out.Should().MatchRegex(@"‖YaPO − flattened‖ is [0-9.]+ % of ‖Δh‖").And.MatchRegex(@"clipped on [0-9.]+ % of tokens").And.MatchRegex("KL [0-9.E-]+ nats");
         SteeringFile.Load(output).Vectors.Should().ContainSingle().Which.Value.Should().Equal(SteeringFile.Load(world.Vector).Vectors[0].Flatten());
+        var input = world.Write("score-cv.jsonl", """{"prompt": "what is the tea", "completion": " in the model"}""");
+        async Task<string> Score(string vector) => (await CliRun.Of("score", "--model", world.Model, "--input", input, "--threads", "1", "--json", "--vector", vector)).Out;
+        (await Score(output)).Should().Be(await Score($"{output}:1@all+bos")).And.NotBe(await Score($"{output}@all")).And.Contain("logprob");
 
         var json = await CliRun.Of(["vector", "export", world.Vector, "--to", "control-vector", "--output", output, "--json", .. Measured()]);
         var lost = JsonDocument.Parse(json.Out).RootElement.GetProperty("lost");

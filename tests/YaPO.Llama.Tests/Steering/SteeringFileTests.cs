@@ -193,6 +193,7 @@ public sealed class SteeringFileTests : IDisposable
         file.Base.Architecture.Should().Be("gemma2");
         file.Vectors.Select(v => (v.Layer, v.Kind)).Should().Equal((3, VectorKind.Dense), (12, VectorKind.Dense));
         file.Vectors[1].Value.Should().Equal(1, 2, 3, 4);
+        file.Vectors.Should().OnlyContain(v => v.Positions == SteeringPositions.AllAndBos, "llama.cpp steers every position");
     }
 
     /// <summary>
