@@ -1,121 +1,83 @@
-using System.Collections.Concurrent;
 using System.Diagnostics;
 using YaPO.Llama.Evaluation.Controls;
 using YaPO.Llama.Evaluation.Reports;
 using YaPO.Llama.Evaluation.Suites;
 using YaPO.Llama.Models;
-using YaPO.Llama.Sae;
+using YaPO.Llama.Steering;
 
 namespace YaPO.Llama.Evaluation;
 
-/// <summary>What is measured beside the vector.</summary>
-public sealed record TrialOptions
-{
-    /// <summary>Chooses the strength of every arm, by one rule: the smallest within one standard error of the best. Null: every arm is matched to the given strength.</summary>
-    public ISuite? Validation { get; init; }
-
-    /// <summary>What steering should leave alone, measured for the rows that are no mere repetition.</summary>
-    public ISuite? Knowledge { get; init; }
-
-    /// <summary>Strengths to choose among, in the vector's units.</summary>
-    public IReadOnlyList<double> Strengths { get; init; } = [];
-
-    /// <summary>The prompt to compare with, see <see cref="Steering.Prompt"/>.</summary>
-    public string? PromptOnly { get; init; }
-
-    /// <summary>Random controls of each kind.</summary>
-    public int Controls { get; init; } = 19;
-
-    /// <summary>Items of test and of validation that each random control is measured on.</summary>
-    public int ControlItems { get; init; } = 128;
-
-    /// <summary>Seed of the random controls.</summary>
-    public ulong Seed { get; init; }
-
-    /// <summary>Where random latents come from.</summary>
-    public SaeFile? Sae { get; init; }
-
-    /// <summary>More arms: trained controls.</summary>
-    public Func<SubjectVector, IReadOnlyList<ShiftMeter>, IReadOnlyList<Arm>> MoreArms { get; init; } = (_, _) => [];
-
-    /// <summary>Questions at which residuals are read to measure ‖Δh‖.</summary>
-    public int ShiftQuestions { get; init; } = 64;
-
-    /// <summary>Evaluations that run side by side, each with a context of its own.</summary>
-    public int Workers { get; init; } = 1;
-}
-
-/// <summary>How far a trial is.</summary>
-/// <param name="Done">Items measured.</param>
-/// <param name="Total">Items to measure.</param>
-/// <param name="What">The arm that was measured last.</param>
-/// <param name="TokensPerSecond">So far.</param>
-public sealed record TrialProgress(long Done, long Total, string What, double TokensPerSecond);
-
-/// <summary>Runs a suite under a vector and everything it must be compared with.</summary>
+/// <summary>
+/// Runs a suite under a vector and everything it must be compared with: unsteered, a prompt, strength 0, the flattened direction, the flipped sign, random directions and latents, and
+/// whatever arms the caller adds.
+/// </summary>
 public sealed class Trial : IDisposable
 {
+    // Random controls whose mean stands in a gain–KL curve.
+    private const int CurveControls = 3;
+
     private readonly LlamaModel _model;
     private readonly TrialOptions _options;
-    private readonly ScoringOptions _scoring;
+    private readonly SteeredScorer _scorer;
     private readonly Action<TrialProgress>? _progress;
-    private readonly ConcurrentBag<SteeredScorer> _idle = [];
-    private readonly ConcurrentBag<SteeredScorer> _all = [];
     private readonly Stopwatch _watch = new();
+    private readonly KlSearch? _kl;
     private long _done;
     private long _total;
 
     /// <summary>Prepares trials on a model, which stays the caller's.</summary>
-    public Trial(LlamaModel model, TrialOptions options, ScoringOptions? scoring = null, Action<TrialProgress>? progress = null) =>
-        (_model, _options, _scoring, _progress) = (model, options, scoring ?? new ScoringOptions(), progress);
-
-    /// <summary>Tokens and time of everything measured so far.</summary>
-    public Throughput Throughput
+    public Trial(LlamaModel model, TrialOptions options, ScoringOptions? scoring = null, Action<TrialProgress>? progress = null)
     {
-        get
-        {
-            var tokens = _all.Sum(s => s.EvaluatedTokens);
-            var seconds = _watch.Elapsed.TotalSeconds;
-            return new Throughput(tokens, seconds, seconds > 0 ? tokens / seconds : 0);
-        }
+        ArgumentNullException.ThrowIfNull(options);
+        (_model, _options, _progress, _scorer) = (model, options, progress, new SteeredScorer(model, scoring));
+        _kl = options.Neutral is { } load ? new KlSearch(_scorer, load(_scorer)) : null;
     }
 
+    /// <summary>Tokens and time of everything measured so far.</summary>
+    public Throughput Throughput => Throughput.Of(_scorer.EvaluatedTokens, _watch.Elapsed.TotalSeconds);
+
+    /// <summary>The scorer, to encode texts with.</summary>
+    public SteeredScorer Scorer => _scorer;
+
     /// <summary>One vector on one suite.</summary>
+    /// <param name="subject">The vector.</param>
+    /// <param name="test">Reported once.</param>
+    /// <param name="validation">Chooses the strength of every arm; null: the subject's strength, to which every control is matched.</param>
+    /// <param name="label">What counts, for the report.</param>
+    /// <param name="cancellation">Stops.</param>
     /// <exception cref="YapoException">Strength 0 is not the unsteered model bit for bit, or something does not fit the model.</exception>
-    public VectorReport Run(SubjectVector subject, ISuite test, string? label = null, CancellationToken cancellation = default)
+    public VectorReport Run(SubjectVector subject, ISuite test, ISuite? validation = null, string? label = null, CancellationToken cancellation = default)
     {
+        ArgumentNullException.ThrowIfNull(subject);
+        ArgumentNullException.ThrowIfNull(test);
         _watch.Start();
-        var main = new List<Arm> { Arm.Of(subject), Arm.Flattened(subject), Arm.SignFlip(subject) };
         var shifts = subject.Parts.Select(p => Shifts(p.Vector.Layer, test, cancellation)).ToList();
-        main.AddRange(_options.MoreArms(subject, shifts));
-        var sample = test.Sample(_options.ControlItems);
+        List<Arm> main = [Arm.Of(subject), Arm.Flattened(subject), Arm.SignFlip(subject), .. _options.MoreArms(subject, shifts)];
         var random = Randoms(subject, shifts, cancellation);
-        Plan(test, sample, main.Count, random.Count);
+        var (sample, validationSample) = (test.Sample(_options.ControlItems), validation?.Sample(_options.ControlItems));
+        Plan(test, validation, sample, validationSample, main.Count, random.Count);
 
-        var unsteered = On(s => Measure(s, test, Steering.None, "unsteered", cancellation));
-        var knowledge = Knowledge(Steering.None, cancellation);
-        RequireZeroIsUnsteered(subject, unsteered, On(s => Measure(s, test, subject.At(0), "strength 0", cancellation)));
-        var rows = new List<ReportRow> { Row("unsteered", "unsteered", unsteered, null, null, test) with { Knowledge = knowledge } };
-        var prompted = _options.PromptOnly is null ? null : On(s => Measure(s, test, Steering.Words(_options.PromptOnly), "prompt only", cancellation));
-
-        var measured = Map(main, (scorer, arm) => Measure(scorer, arm, subject, test, _options.Validation, cancellation), cancellation);
-        var vector = measured[0];
-        if (prompted is not null)
+        var unsteered = Measure(test, Steering.None, "unsteered", cancellation);
+        RequireZeroIsUnsteered(subject, unsteered, Measure(test, subject.At(0), "strength 0", cancellation));
+        var results = main.Select(arm => Measure(arm, subject, test, validation, cancellation)).ToList();
+        var vector = results[0];
+        var rows = new List<ReportRow> { Row("unsteered", "unsteered", test, unsteered, null, null, Steering.None, cancellation) };
+        if (_options.PromptOnly is { } words)
         {
-            rows.Add(Row("prompt only", "prompt_only", prompted, unsteered, vector.Outcomes, test) with { Knowledge = Knowledge(Steering.Words(_options.PromptOnly!), cancellation) });
+            var prompted = Measure(test, Steering.Words(words), "prompt only", cancellation);
+            rows.Add(Row("prompt only", "prompt_only", test, prompted, unsteered, vector.Outcomes, Steering.Words(words), cancellation));
         }
 
-        foreach (var result in measured)
+        foreach (var result in results)
         {
-            var isVector = result.Arm.Kind == ArmKind.Vector;
-            var steering = result.Arm.At(result.Strength);
-            var shift = ShiftOf(result.Arm, result.Strength, subject, shifts);
-            rows.Add(Row(result.Arm.Name, Verdicts.KindName(result.Arm.Kind), result.Outcomes, unsteered, isVector ? null : vector.Outcomes, test) with
+            var advantage = result.Arm.Kind == ArmKind.Vector ? null : vector.Outcomes;
+            var shift = ShiftOf(result, subject, shifts);
+            rows.Add(Row(result.Arm.Name, Verdicts.KindName(result.Arm.Kind), test, result.Outcomes, unsteered, advantage, result.Arm.At(result.Strength), cancellation) with
             {
                 Strength = result.Strength,
                 Shift = shift?.Mean,
                 RelativeShift = shift?.Relative,
-                Knowledge = Knowledge(steering, cancellation),
+                KlPerToken = _kl?.At(result.Arm, result.Strength, cancellation),
             });
         }
 
@@ -127,11 +89,12 @@ public sealed class Trial : IDisposable
             Support = subject.Parts.Sum(p => p.Vector.K),
             NegativeMass = subject.Parts.Average(p => p.Vector.NegativeMass),
             Strength = vector.Strength,
-            StrengthChosen = _options.Validation is not null,
+            StrengthChosen = validation is not null,
             Validation = vector.Tried,
             ZeroIsUnsteered = true,
             Rows = rows,
-            Random = Random(subject, sample, random, test.LowerIsBetter, cancellation),
+            Random = Random(subject, random, sample, validationSample, cancellation),
+            EqualKl = Curves(subject, main, random, sample, cancellation),
             Verdict = "",
         };
         _watch.Stop();
@@ -141,9 +104,10 @@ public sealed class Trial : IDisposable
     /// <summary>Only the model as it is.</summary>
     public ReportRow Unsteered(ISuite test, CancellationToken cancellation = default)
     {
+        ArgumentNullException.ThrowIfNull(test);
         _watch.Start();
         _total += test.Count + (_options.Knowledge?.Count ?? 0);
-        var row = Row("unsteered", "unsteered", On(s => Measure(s, test, Steering.None, "unsteered", cancellation)), null, null, test) with { Knowledge = Knowledge(Steering.None, cancellation) };
+        var row = Row("unsteered", "unsteered", test, Measure(test, Steering.None, "unsteered", cancellation), null, null, Steering.None, cancellation);
         _watch.Stop();
         return row;
     }
@@ -156,7 +120,7 @@ public sealed class Trial : IDisposable
         var rows = new List<LabelMatrixRow>();
         foreach (var (name, steering) in subjects.Select(s => (s.Name, s.At(s.Strength))).Prepend(("unsteered", Steering.None)))
         {
-            rows.Add(new LabelMatrixRow(name, [.. suites.Select(suite => Primary(suite, On(s => Measure(s, suite, steering, "matrix", cancellation))).Average(o => o.Value))]));
+            rows.Add(new LabelMatrixRow(name, [.. suites.Select(suite => Primary(suite, Measure(suite, steering, "matrix", cancellation)).Average(o => o.Value))]));
         }
 
         _watch.Stop();
@@ -164,68 +128,59 @@ public sealed class Trial : IDisposable
     }
 
     /// <summary>Releases the contexts.</summary>
-    public void Dispose()
-    {
-        foreach (var scorer in _all)
-        {
-            scorer.Dispose();
-        }
-    }
+    public void Dispose() => _scorer.Dispose();
 
     private sealed record ArmResult(Arm Arm, double Strength, IReadOnlyList<TriedStrength>? Tried, IReadOnlyList<ItemOutcome> Outcomes);
 
     /// <summary>Chooses an arm's strength on validation, where there is one, and measures it on test.</summary>
-    private ArmResult Measure(SteeredScorer scorer, Arm arm, SubjectVector subject, ISuite test, ISuite? validation, CancellationToken cancellation)
+    private ArmResult Measure(Arm arm, SubjectVector subject, ISuite test, ISuite? validation, CancellationToken cancellation)
     {
         if (validation is null)
         {
-            return new ArmResult(arm, subject.Strength, null, Measure(scorer, test, arm.At(subject.Strength), arm.Name, cancellation));
+            return new ArmResult(arm, subject.Strength, null, Measure(test, arm.At(subject.Strength), arm.Name, cancellation));
         }
 
         var tried = new List<TriedStrength>();
         var values = new List<Interval>();
         foreach (var strength in _options.Strengths.OrderBy(Math.Abs))
         {
-            values.Add(Interval.Of(Primary(validation, Measure(scorer, validation, arm.At(strength), arm.Name, cancellation))));
-            tried.Add(new TriedStrength(strength, values[^1].Value));
+            values.Add(Interval.Of(Primary(validation, Measure(validation, arm.At(strength), arm.Name, cancellation))));
+            tried.Add(new TriedStrength(strength, values[^1].Value, _kl is not null && _options.KlBudget is not null ? _kl.At(arm, strength, cancellation) : null));
         }
 
-        // More strength that gains nothing measurable only costs: the smallest within one standard error of the best.
-        var sign = validation.LowerIsBetter ? -1 : 1;
-        var best = values.MaxBy(v => sign * v.Value)!;
-        var chosen = tried[values.FindIndex(v => sign * v.Value >= (sign * best.Value) - best.StandardError)].Strength;
-        return new ArmResult(arm, chosen, tried, Measure(scorer, test, arm.At(chosen), arm.Name, cancellation));
+        var chosen = tried[StrengthRule.Choose(values, [.. tried.Select(t => t.KlPerToken is not { } kl || kl <= _options.KlBudget)], validation.LowerIsBetter)].Strength;
+        return new ArmResult(arm, chosen, tried, Measure(test, arm.At(chosen), arm.Name, cancellation));
     }
 
-    private IReadOnlyList<ItemOutcome> Measure(SteeredScorer scorer, ISuite suite, Steering steering, string what, CancellationToken cancellation)
+    private IReadOnlyList<ItemOutcome> Measure(ISuite suite, Steering steering, string what, CancellationToken cancellation)
     {
-        var outcomes = suite.Run(scorer, steering, cancellation);
-        _progress?.Invoke(new TrialProgress(Interlocked.Add(ref _done, suite.Count), _total, what, Throughput.TokensPerSecond));
+        cancellation.ThrowIfCancellationRequested();
+        _scorer.Progress = part => _progress?.Invoke(new TrialProgress(_done + (long)(part * suite.Count), _total, what, Throughput.TokensPerSecond));
+        var outcomes = suite.Run(_scorer, steering, cancellation);
+        _scorer.Progress = null;
+        _done += suite.Count;
+        _progress?.Invoke(new TrialProgress(_done, _total, what, Throughput.TokensPerSecond));
         return outcomes;
     }
 
-    private List<RandomControls> Random(SubjectVector subject, ISuite sample, List<Arm> arms, bool lowerIsBetter, CancellationToken cancellation)
+    private List<RandomControls> Random(SubjectVector subject, List<Arm> arms, ISuite sample, ISuite? validation, CancellationToken cancellation)
     {
         if (arms.Count == 0)
         {
             return [];
         }
 
-        var validation = _options.Validation?.Sample(_options.ControlItems);
-        var results = Map([Arm.Of(subject), .. arms], (scorer, arm) =>
-        {
-            var result = Measure(scorer, arm, subject, sample, validation, cancellation);
-            return (arm.Kind, result.Strength, Value: result.Outcomes.Average(o => o.Value));
-        }, cancellation);
-        var own = results[0].Value;
+        double Value(ArmResult result) => Interval.Of(result.Outcomes).Value;
+        var own = Value(Measure(Arm.Of(subject), subject, sample, validation, cancellation));
+        var results = arms.Select(arm => Measure(arm, subject, sample, validation, cancellation)).Select(r => (r.Arm.Kind, r.Strength, Value: Value(r))).ToList();
         return
         [
-            .. results.Skip(1).GroupBy(r => r.Kind).Select(kind =>
+            .. results.GroupBy(r => r.Kind).Select(kind =>
             {
                 var values = kind.Select(r => r.Value).ToList();
-                var asGood = values.Count(v => lowerIsBetter ? v <= own : v >= own);
+                var asGood = values.Count(v => sample.LowerIsBetter ? v <= own : v >= own);
                 return new RandomControls(
-                    Verdicts.KindName(kind.Key), values.Count, sample.Count, own, values.Average(), lowerIsBetter ? values.Min() : values.Max(),
+                    Verdicts.KindName(kind.Key), values.Count, sample.Count, own, values.Average(), sample.LowerIsBetter ? values.Min() : values.Max(),
                     (1 + asGood) / (1.0 + values.Count), values, [.. kind.Select(r => r.Strength)]);
             }),
         ];
@@ -234,7 +189,7 @@ public sealed class Trial : IDisposable
     private List<Arm> Randoms(SubjectVector subject, List<ShiftMeter> shifts, CancellationToken cancellation)
     {
         var arms = Enumerable.Range(0, _options.Controls).Select(i => RandomArms.Direction(subject, shifts, _options.Seed, i)).ToList();
-        if (_options.Sae is { } sae && _options.Controls > 0 && subject.Parts is [{ Vector.Kind: Llama.Steering.VectorKind.Sparse }])
+        if (_options.Sae is { } sae && _options.Controls > 0 && subject.Parts is [{ Vector.Kind: VectorKind.Sparse }])
         {
             var rates = RandomArms.FiringRates(sae, shifts[0], cancellation);
             arms.AddRange(Enumerable.Range(0, _options.Controls).Select(i => RandomArms.Latents(subject, sae, rates, shifts, _options.Seed, i)));
@@ -243,31 +198,69 @@ public sealed class Trial : IDisposable
         return arms;
     }
 
-    /// <summary>Residuals of the unsteered model at the questions' tokens, BOS left out.</summary>
-    private ShiftMeter Shifts(int layer, ISuite suite, CancellationToken cancellation) => On(scorer =>
+    /// <summary>Gain over unsteered against KL on neutral text, on the sample of items that random controls are measured on.</summary>
+    private List<EqualKlCurve>? Curves(SubjectVector subject, List<Arm> main, List<Arm> random, ISuite sample, CancellationToken cancellation)
+    {
+        if (_kl is null || _options.KlBudgets.Count == 0)
+        {
+            return null;
+        }
+
+        var unsteered = Interval.Of(Measure(sample, Steering.None, "unsteered", cancellation)).Value;
+        var groups = main.Where(a => a.Kind != ArmKind.SignFlip).Select(a => (a.Name, a.Kind, Arms: new List<Arm> { a }))
+            .Concat(random.GroupBy(a => a.Kind).Select(g => (Name: $"{Verdicts.KindName(g.Key).Replace('_', ' ')} (mean of {Math.Min(CurveControls, g.Count())})", Kind: g.Key, Arms: g.Take(CurveControls).ToList())));
+        var curves = new List<EqualKlCurve>();
+        foreach (var (name, kind, arms) in groups)
+        {
+            var points = new List<EqualKlPoint>();
+            foreach (var budget in _options.KlBudgets)
+            {
+                var spent = arms.Select(arm => (Arm: arm, Found: _kl.StrengthFor(arm, budget, subject.Strength, cancellation))).Where(x => x.Found is not null).Select(x => (x.Arm, Found: x.Found!.Value)).ToList();
+                if (spent.Count == arms.Count)
+                {
+                    var value = spent.Average(x => Interval.Of(Measure(sample, x.Arm.At(x.Found.Strength), name, cancellation)).Value);
+                    points.Add(new EqualKlPoint(budget, spent.Average(x => x.Found.Strength), spent.Average(x => x.Found.Kl), value, value - unsteered));
+                }
+            }
+
+            curves.Add(new EqualKlCurve(name, Verdicts.KindName(kind), points));
+        }
+
+        return curves;
+    }
+
+    /// <summary>Residuals of the unsteered model at the tokens of the items' prompts, BOS left out.</summary>
+    private ShiftMeter Shifts(int layer, ISuite suite, CancellationToken cancellation)
     {
         var rows = new List<float>();
-        foreach (var question in Spread.Over(suite.Questions, _options.ShiftQuestions))
+        foreach (var prompt in Spread.Over(suite.Prompts(_scorer), _options.ShiftPrompts))
         {
-            var residuals = scorer.Residuals(question, layer, Steering.None, cancellation: cancellation);
-            rows.AddRange(residuals.AsSpan(_model.Info.AddsBos ? _model.Info.ModelWidth : 0));
+            var residuals = _scorer.Residuals(prompt, layer, Steering.None, cancellation);
+            rows.AddRange(residuals.AsSpan(prompt[0] == _model.Info.BosToken ? _model.Info.ModelWidth : 0));
         }
 
         return new ShiftMeter([.. rows], _model.Info.ModelWidth);
-    });
+    }
 
-    private static Shift? ShiftOf(Arm arm, double strength, SubjectVector subject, List<ShiftMeter> shifts) => subject.Parts.Count > 1 ? null : arm.Kind switch
+    private static Shift? ShiftOf(ArmResult result, SubjectVector subject, List<ShiftMeter> shifts)
     {
-        ArmKind.Vector => shifts[0].Measure(subject.Parts[0].Vector, strength * subject.Parts[0].Share),
-        ArmKind.SignFlip => shifts[0].Measure(subject.Parts[0].Vector, -strength * subject.Parts[0].Share),
-        ArmKind.Flattened => shifts[0].Measure(Llama.Steering.VectorBuilder.Dense(subject.Parts[0].Vector.Flatten(), 0, "flattened"), strength * subject.Parts[0].Share),
-        _ => shifts[0].Measure(subject.Parts[0].Vector, strength * subject.Parts[0].Share), // matched to this
-    };
+        if (subject.Parts is not [var part])
+        {
+            return null;
+        }
 
-    private Interval? Knowledge(Steering steering, CancellationToken cancellation) =>
-        _options.Knowledge is { } suite ? Interval.Of(Primary(suite, On(s => Measure(s, suite, steering, "knowledge", cancellation)))) : null;
+        var strength = result.Strength * part.Share;
+        return result.Arm.Kind switch
+        {
+            ArmKind.SignFlip => shifts[0].Measure(part.Vector, -strength),
+            ArmKind.Flattened => shifts[0].Measure(VectorBuilder.Dense(part.Vector.Flatten(), part.Vector.Layer, "flattened"), strength),
+            _ => shifts[0].Measure(part.Vector, strength), // the vector, or matched to it
+        };
+    }
 
-    private static ReportRow Row(string name, string kind, IReadOnlyList<ItemOutcome> outcomes, IReadOnlyList<ItemOutcome>? unsteered, IReadOnlyList<ItemOutcome>? vector, ISuite suite)
+    private ReportRow Row(
+        string name, string kind, ISuite suite, IReadOnlyList<ItemOutcome> outcomes, IReadOnlyList<ItemOutcome>? unsteered, IReadOnlyList<ItemOutcome>? vector, Steering steering,
+        CancellationToken cancellation)
     {
         var primary = Primary(suite, outcomes);
         var details = primary.Where(o => o.Detail is not null).ToList();
@@ -278,8 +271,9 @@ public sealed class Trial : IDisposable
             Value = Interval.Of(primary),
             Gain = unsteered is null ? null : Interval.Difference(primary, Primary(suite, unsteered)),
             VectorAdvantage = vector is null ? null : suite.LowerIsBetter ? Interval.Difference(primary, Primary(suite, vector)) : Interval.Difference(Primary(suite, vector), primary),
-            Detail = details.Count == 0 ? null : details.Average(o => o.Detail!.Value),
+            Detail = details.Count == 0 ? null : Interval.Ratio(details, o => o.Detail!.Value * o.Weight, o => o.Weight).Value,
             Localization = Localizations.Of(outcomes),
+            Knowledge = _options.Knowledge is { } knowledge ? Interval.Of(Primary(knowledge, Measure(knowledge, steering, "knowledge", cancellation))) : null,
         };
     }
 
@@ -296,45 +290,15 @@ public sealed class Trial : IDisposable
         }
     }
 
-    private void Plan(ISuite test, ISuite sample, int main, int random)
+    private void Plan(ISuite test, ISuite? validation, ISuite sample, ISuite? validationSample, int main, int random)
     {
-        var grid = _options.Validation is null ? 0 : _options.Strengths.Count;
-        var fixedRows = 2 + (_options.PromptOnly is null ? 0 : 1);
-        _total += (fixedRows + main) * test.Count + (long)main * grid * (_options.Validation?.Count ?? 0)
-            + (long)(_options.Knowledge?.Count ?? 0) * (main + fixedRows - 1)
-            + (random == 0 ? 0 : (random + 1L) * (sample.Count + ((long)grid * Math.Min(_options.ControlItems, _options.Validation?.Count ?? 0))));
-    }
-
-    private T On<T>(Func<SteeredScorer, T> work)
-    {
-        if (!_idle.TryTake(out var scorer))
-        {
-            scorer = new SteeredScorer(_model, _scoring);
-            _all.Add(scorer);
-        }
-
-        try
-        {
-            return work(scorer);
-        }
-        finally
-        {
-            _idle.Add(scorer);
-        }
-    }
-
-    private TResult[] Map<TResult>(List<Arm> arms, Func<SteeredScorer, Arm, TResult> work, CancellationToken cancellation)
-    {
-        var results = new TResult[arms.Count];
-        try
-        {
-            Parallel.For(0, arms.Count, new ParallelOptions { MaxDegreeOfParallelism = _options.Workers, CancellationToken = cancellation }, i => results[i] = On(s => work(s, arms[i])));
-        }
-        catch (AggregateException e)
-        {
-            System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(e.InnerExceptions[0]); // several workers failed: one message is enough
-        }
-
-        return results;
+        long grid = validation is null ? 0 : _options.Strengths.Count;
+        var curves = _kl is null || _options.KlBudgets.Count == 0 ? 0 : 1 + (_options.KlBudgets.Count * (main - 1L + (random == 0 ? 0 : CurveControls)));
+        var prompt = _options.PromptOnly is null ? 0 : 1;
+        _total += (main + 2L + prompt) * test.Count
+            + (main * grid * (validation?.Count ?? 0))
+            + ((main + 1L + prompt) * (_options.Knowledge?.Count ?? 0))
+            + (random == 0 ? 0 : (random + 1L) * (sample.Count + (grid * (validationSample?.Count ?? 0))))
+            + (curves * sample.Count);
     }
 }

@@ -10,6 +10,9 @@ internal static class EvalCommand
     {
         var command = new Command("eval", "Measure a vector beside prompt, flattened direction, random and other controls.");
         command.Subcommands.Add(EvalMcqCommand.Build(console));
+        command.Subcommands.Add(EvalPreferenceCommand.Build(console));
+        command.Subcommands.Add(EvalPerplexityCommand.Build(console));
+        command.Subcommands.Add(EvalBehaviourCommand.Build(console));
         return command;
     }
 }

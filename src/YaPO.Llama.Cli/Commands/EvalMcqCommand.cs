@@ -1,5 +1,4 @@
 using System.CommandLine;
-using YaPO.Llama.Cli.Errors;
 using YaPO.Llama.Cli.Evaluations;
 using YaPO.Llama.Cli.Options;
 using YaPO.Llama.Cli.Terminal;
@@ -74,6 +73,7 @@ internal static class EvalMcqCommand
             throw new YapoException(YapoErrorKind.Format, $"{fewShot.Path} holds {fewShot.Items.Count} questions, --shots asks for {options.Shots}");
         }
 
+        LeakCheck.RequireTrainData(data.SelectMany(Places), settings, console);
         foreach (var (other, what) in new[] { (validation, "validation data"), (fewShot, "few-shot data") })
         {
             if (other is not null)
@@ -100,7 +100,7 @@ internal static class EvalMcqCommand
 
         var report = await Task.Run(
             () => run.Run(
-                subject =>
+                (subject, _) =>
                 {
                     var label = options.Label ?? Inferred(subject, items);
                     return new VectorSuites(Suite(items, string.Join(", ", settings.Data), label), validation is null ? null : Suite(validation.Items, validation.Path, label), label);
@@ -109,16 +109,7 @@ internal static class EvalMcqCommand
                 (trial, subjects) => Matrix(trial, subjects, items, label => Suite(items, string.Join(", ", settings.Data), label), cancellation),
                 cancellation),
             CancellationToken.None).ConfigureAwait(false);
-        if (settings.Json)
-        {
-            console.Out.WriteLine(report.ToJson());
-        }
-        else
-        {
-            console.WriteReport(report);
-        }
-
-        return ExitCodes.Success;
+        return console.WriteReport(report, settings.Json);
     }
 
     private static IEnumerable<LeakCheck.Place> Places(ChoiceFile file) => file.Items.Select(i => new LeakCheck.Place(i.Prompt, file.Path, i.Line));

@@ -12,6 +12,10 @@ internal sealed record EvaluationSettings(
     int? Controls,
     int ControlItems,
     string? Sae,
+    string? TrainData,
+    string? Neutral,
+    double? KlBudget,
+    IReadOnlyList<double> KlBudgets,
     ulong Seed,
     bool AllowLeak,
     bool Json,
@@ -59,12 +63,38 @@ internal sealed class EvaluationOptions
     }.Within(1, int.MaxValue);
 
     private readonly Option<string?> sae = new("--sae") { Description = "SAE of the vector, for the control with random latents (default: none, and the report says so).", HelpName = "FILE" };
+    private readonly Option<string?> trainData = new("--train-data")
+    {
+        Description = "Pairs that the vector was trained on: trains the controls random dictionary and random support (with --sae) and shuffled labels anew, with the vector's own settings (default: none, and the report says so).",
+        HelpName = "FILE.jsonl",
+    };
+
+    private readonly Option<string?> neutral = new("--neutral")
+    {
+        Description = "Neutral text (.txt, or JSON Lines of {text}, {prompt, completion} or questions with a right answer): KL to the unsteered model per token, and the gain at equal KL (default: none).",
+        HelpName = "FILE",
+    };
+
+    private readonly Option<double?> klBudget = new Option<double?>("--kl-budget")
+    {
+        Description = "With --neutral and --validation: most nats per token on neutral text that a chosen strength may cost, for every row (default: any).",
+        HelpName = "NATS",
+    }.Within(1e-9, 1e3);
+
+    private readonly Option<double[]> klBudgets = new("--kl-budgets")
+    {
+        Description = "With --neutral: budgets of the gain-KL curves, in nats per token, separated by commas.",
+        HelpName = "NATS,…",
+        DefaultValueFactory = _ => [0.01, 0.03, 0.1, 0.3],
+        CustomParser = NumberList.Parse,
+    };
+
     private readonly Option<ulong> seed = new("--seed") { Description = "Decides the random controls.", DefaultValueFactory = _ => 0, HelpName = "N" };
     private readonly Option<bool> allowLeak = new("--allow-leak") { Description = "Go on when a test prompt also stands in the validation, few-shot or training data (default: refuse)." };
 
     private readonly Option<int> workers = new Option<int>("--workers")
     {
-        Description = "Evaluations side by side, each with a context of its own. 0: one per core for models below 50 M parameters, else 1.",
+        Description = "Parts of a job side by side, each with a context of its own; results do not depend on it. 0: one per core for models below 50 M parameters, else 1.",
         DefaultValueFactory = _ => 0,
         HelpName = "N",
     }.Within(0, 256);
@@ -72,7 +102,7 @@ internal sealed class EvaluationOptions
     private readonly Option<int> parallel = new Option<int>("--parallel")
     {
         Description = "Answers evaluated together, sharing what they begin with. 1: each depends on nothing but itself.",
-        DefaultValueFactory = _ => 64,
+        DefaultValueFactory = _ => 32,
         HelpName = "N",
     }.Within(1, 256);
 
@@ -80,24 +110,43 @@ internal sealed class EvaluationOptions
     private readonly SteeringOptions steering = new(modelRequired: false, withSae: false);
     private readonly EngineOptions engine = new();
 
-    /// <summary><paramref name="dataDescription"/>: what --data is.</summary>
-    public EvaluationOptions(string dataDescription) => data = new Option<string[]>("--data")
+    private readonly bool withSeed;
+
+    /// <summary>The options of a suite.</summary>
+    /// <param name="dataDescription">What --data is.</param>
+    /// <param name="withSeed">False for a suite that has a --seed of its own.</param>
+    public EvaluationOptions(string dataDescription, bool withSeed = true)
     {
-        Description = dataDescription,
-        Required = true,
-        HelpName = "FILE",
-        Arity = ArgumentArity.OneOrMore,
-    };
+        this.withSeed = withSeed;
+        data = new Option<string[]>("--data") { Description = dataDescription, Required = true, HelpName = "FILE", Arity = ArgumentArity.OneOrMore };
+    }
 
     public void AddTo(Command command)
     {
         steering.AddTo(command);
-        foreach (Option option in new Option[] { data, validation, strengths, promptOnly, controls, controlItems, sae, seed, allowLeak, workers, parallel, json })
+        foreach (Option option in new Option[] { data, validation, strengths, promptOnly, controls, controlItems, sae, trainData, neutral, klBudget, klBudgets, allowLeak, workers, parallel, json })
         {
             command.Options.Add(option);
         }
 
+        if (withSeed)
+        {
+            command.Options.Add(seed);
+        }
+
         engine.AddTo(command);
+        command.Validators.Add(result =>
+        {
+            if (result.GetResult(klBudget) is { Tokens.Count: > 0 } && (result.GetValue(neutral) is null || result.GetValue(validation) is null))
+            {
+                result.AddError("--kl-budget needs --neutral FILE, on which KL is measured, and --validation FILE, which chooses a strength within it");
+            }
+
+            if (result.GetValue(klBudgets)?.Any(b => b <= 0) == true)
+            {
+                result.AddError("--kl-budgets must be above 0");
+            }
+        });
     }
 
     public EvaluationSettings Read(ParseResult parsed) => new(
@@ -108,7 +157,11 @@ internal sealed class EvaluationOptions
         parsed.GetValue(controls),
         parsed.GetValue(controlItems),
         parsed.GetValue(sae),
-        parsed.GetValue(seed),
+        parsed.GetValue(trainData),
+        parsed.GetValue(neutral),
+        parsed.GetResult(klBudget) is null ? null : parsed.GetValue(klBudget),
+        parsed.GetValue(klBudgets) ?? [],
+        withSeed ? parsed.GetValue(seed) : 0,
         parsed.GetValue(allowLeak),
         parsed.GetValue(json),
         parsed.GetValue(workers),

@@ -23,12 +23,15 @@ internal sealed class EvaluationRun : IDisposable
     // Below this many multiplications, 99 controls of each kind take a minute or two on two cores.
     private const double CheapWork = 4e12;
 
+    // Neutral text beyond this adds time and little certainty.
+    private const int LongestNeutral = 256;
+    private const int MostNeutral = 2048;
+
     private static readonly double[] DefaultGrid = [0.25, 0.5, 0.75, 1, 1.5, 2];
 
     private readonly EvaluationSettings _settings;
     private readonly CommandConsole _console;
     private readonly SaeFile? _sae;
-    private readonly List<string> _notes = [];
     private ProgressLine? _progress;
 
     private EvaluationRun(EvaluationSettings settings, SteeredModel steered, SaeFile? sae, CommandConsole console) =>
@@ -66,54 +69,72 @@ internal sealed class EvaluationRun : IDisposable
 
     /// <summary>Measures; <paramref name="suites"/> gives the suites for a vector, or for null, where there is none.</summary>
     public EvaluationReport Run(
-        Func<SubjectVector?, VectorSuites> suites, ISuite? knowledge, Func<Trial, IReadOnlyList<SubjectVector>, LabelMatrix?>? matrix, CancellationToken cancellation)
+        Func<SubjectVector?, SteeredScorer, VectorSuites> suites, ISuite? knowledge, Func<Trial, IReadOnlyList<SubjectVector>, LabelMatrix?>? matrix, CancellationToken cancellation)
     {
         var subjects = Steered.Vectors.Select(v => SubjectVector.Of(v.Source)).ToList();
-        var first = suites(subjects.FirstOrDefault());
-        var workers = _settings.Workers > 0 ? _settings.Workers : Steered.Model.Info.ParameterCount < SmallModel ? Environment.ProcessorCount : 1;
+        var scoring = new ScoringOptions
+        {
+            Threads = Steered.ContextFor(1).Threads,
+            Workers = _settings.Workers > 0 ? _settings.Workers : Steered.Model.Info.ParameterCount < SmallModel ? Environment.ProcessorCount : 1,
+            Sequences = _settings.Parallel,
+            Cells = _settings.Engine.ContextSize ?? new ScoringOptions().Cells,
+        };
         var options = new TrialOptions
         {
             Knowledge = knowledge,
             PromptOnly = _settings.PromptOnly,
-            Controls = subjects.Count == 0 ? 0 : _settings.Controls ?? DefaultControls(first),
             ControlItems = _settings.ControlItems,
             Seed = _settings.Seed,
             Sae = _sae,
-            Workers = workers,
+            Neutral = _settings.Neutral is { } neutral ? scorer => ReadText.Load(neutral, scorer, LongestNeutral, MostNeutral) : null,
+            KlBudget = _settings.KlBudget,
+            KlBudgets = _settings.KlBudgets,
         };
-        var scoring = new ScoringOptions { Threads = Steered.ContextFor(1).Threads, Sequences = _settings.Parallel, Cells = _settings.Engine.ContextSize ?? new ScoringOptions().Cells };
-        Note(subjects, options);
-
         var vectors = new List<VectorReport>();
+        VectorSuites? first = null;
         ReportRow? unsteered = null;
-        Throughput throughput = new(0, 0, 0);
         LabelMatrix? labels = null;
-        foreach (var subject in subjects)
+        var (tokens, seconds) = (0L, 0.0);
+        foreach (var subject in subjects.DefaultIfEmpty())
         {
-            var own = suites(subject);
-            using var trial = new Trial(Steered.Model, options with { Validation = own.Validation, Strengths = _settings.Strengths ?? [.. DefaultGrid.Select(x => x * subject.Strength)] }, scoring, p => Report(subject.Name, p));
-            vectors.Add(trial.Run(subject, own.Test, own.Label, cancellation));
-            throughput = Add(throughput, trial.Throughput);
-            if (subject == subjects[^1] && subjects.Count > 1 && matrix is not null)
+            using var trained = subject is null ? null : TrainedControls.Prepare(_settings, Steered, subject, _sae, _console, cancellation);
+            var own = suites(subject, new SteeredScorer(Steered.Model));
+            using var trial = new Trial(
+                Steered.Model,
+                subject is null ? options : options with
+                {
+                    Strengths = _settings.Strengths ?? [.. DefaultGrid.Select(x => x * subject.Strength)],
+                    Controls = _settings.Controls ?? DefaultControls(own),
+                    MoreArms = trained is null ? options.MoreArms : trained.Arms,
+                },
+                scoring,
+                p => Report(subject?.Name ?? "unsteered", p));
+            first ??= own;
+            if (subject is null)
             {
-                labels = matrix(trial, [.. subjects.Zip(vectors, (s, v) => s with { Strength = v.Strength })]);
+                unsteered = trial.Unsteered(own.Test, cancellation);
             }
+            else
+            {
+                vectors.Add(trial.Run(subject, own.Test, own.Validation, own.Label, cancellation));
+                if (vectors.Count == subjects.Count && subjects.Count > 1 && matrix is not null)
+                {
+                    labels = matrix(trial, [.. subjects.Zip(vectors, (s, v) => s with { Strength = v.Strength })]);
+                }
+            }
+
+            (tokens, seconds) = (tokens + trial.Throughput.Tokens, seconds + trial.Throughput.Seconds);
+            _progress?.Dispose();
+            _progress = null;
         }
 
-        if (subjects.Count == 0)
-        {
-            using var trial = new Trial(Steered.Model, options, scoring, p => Report("unsteered", p));
-            unsteered = trial.Unsteered(first.Test, cancellation);
-            throughput = trial.Throughput;
-        }
-
-        _console.EndProgress();
         var value = vectors.Count > 0 ? vectors[0].Rows[0].Value : unsteered!.Value;
         return new EvaluationReport
         {
             Verdict = vectors.Count > 0 ? string.Join(" ", vectors.Select(v => v.Verdict)) : "No vector was given: this is the model as it is.",
-            Suite = first.Test.Name,
+            Suite = first!.Test.Name,
             Measure = first.Test.Measure,
+            DetailMeasure = first.Test.DetailMeasure,
             IsShare = first.Test.IsShare,
             LowerIsBetter = first.Test.LowerIsBetter,
             Model = Steered.Model.Path,
@@ -124,8 +145,8 @@ internal sealed class EvaluationRun : IDisposable
             Unsteered = unsteered,
             Vectors = vectors,
             Matrix = labels,
-            Notes = _notes,
-            Throughput = throughput,
+            Notes = Notes(subjects, vectors),
+            Throughput = Throughput.Of(tokens, seconds),
         };
     }
 
@@ -141,33 +162,32 @@ internal sealed class EvaluationRun : IDisposable
         _progress.Report(p.Done, string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{p.TokensPerSecond:0} tok/s, {vector}: {p.What}"));
     }
 
-    /// <summary>Every control that method and reader may expect and that is not there is named.</summary>
-    private void Note(List<SubjectVector> subjects, TrialOptions options)
+    /// <summary>Every control that a reader may expect and that is not there is named.</summary>
+    private List<string> Notes(List<SubjectVector> subjects, List<VectorReport> vectors)
     {
+        var notes = new List<string>();
         if (subjects.Count == 0)
         {
-            return;
+            return notes;
         }
 
-        if (options.PromptOnly is null)
+        void Missing(bool missing, string note)
         {
-            _notes.Add("no prompt to compare with: prompting often does as well or better; give one with --prompt-only");
+            if (missing)
+            {
+                notes.Add(note);
+            }
         }
 
-        if (_settings.Validation is null)
-        {
-            _notes.Add("the strength was not chosen here; every control is matched to it. Choose it on data of its own with --validation");
-        }
-
-        if (options.Controls > 0 && _sae is null && subjects.Any(s => s.Parts[0].Vector.Kind == VectorKind.Sparse))
-        {
-            _notes.Add("no random latents: they come from the vector's SAE; give it with --sae");
-        }
-
-        if (subjects.Any(s => s.Parts.Count > 1))
-        {
-            _notes.Add("vectors of several layers: ‖Δh‖ is matched layer by layer on unsteered residuals, and no random latents are drawn");
-        }
+        var sparse = subjects.Any(s => s.Parts[0].Vector.Kind == VectorKind.Sparse);
+        Missing(_settings.PromptOnly is null, "no prompt to compare with: prompting often does as well or better; give one with --prompt-only");
+        Missing(_settings.Validation is null, "the strength was not chosen here, and every control is matched to it; choose it on data of its own with --validation");
+        Missing(_settings.Controls != 0 && _sae is null && sparse, "no random latents: they come from the vector's SAE; give it with --sae");
+        Missing(_settings.TrainData is null, "no trained controls (random dictionary, random support, shuffled labels): give the training pairs with --train-data, and --sae");
+        Missing(_settings.Neutral is null, "no comparison at equal KL: give neutral text with --neutral");
+        Missing(subjects.Any(s => s.Parts.Count > 1), "vectors of several layers: ‖Δh‖ is matched layer by layer on unsteered residuals, and no random latents are drawn");
+        Missing(vectors.Any(v => v.Random.Any(r => r.Items < v.Rows[0].Value.Count)), $"random controls were measured on {_settings.ControlItems} items spread over the data; the vector on the same for p");
+        return notes;
     }
 
     /// <summary>99 where that is cheap. Decided by counting, not by timing, so that one command gives one report.</summary>
@@ -190,11 +210,5 @@ internal sealed class EvaluationRun : IDisposable
                     $"{sae.Path} has {sae.Info.Width} latents of layer {sae.Info.Layer}; vector {vector.Name} was made of {vector.Sae.Width} of layer {vector.Layer}. Give the SAE that it was trained with");
             }
         }
-    }
-
-    private static Throughput Add(Throughput a, Throughput b)
-    {
-        var (tokens, seconds) = (a.Tokens + b.Tokens, a.Seconds + b.Seconds);
-        return new Throughput(tokens, seconds, seconds > 0 ? tokens / seconds : 0);
     }
 }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using YaPO.Llama.Cli.Errors;
 using YaPO.Llama.Cli.Terminal;
 using YaPO.Llama.Evaluation;
 using YaPO.Llama.Evaluation.Reports;
@@ -8,7 +9,22 @@ namespace YaPO.Llama.Cli.Evaluations;
 /// <summary>A report for people. The first line is the verdict.</summary>
 internal static class EvaluationText
 {
-    public static void WriteReport(this CommandConsole console, EvaluationReport report)
+    /// <summary>Writes the report as one JSON document or as text; the exit code.</summary>
+    public static int WriteReport(this CommandConsole console, EvaluationReport report, bool json)
+    {
+        if (json)
+        {
+            console.Out.WriteLine(report.ToJson());
+        }
+        else
+        {
+            console.WriteText(report);
+        }
+
+        return ExitCodes.Success;
+    }
+
+    private static void WriteText(this CommandConsole console, EvaluationReport report)
     {
         string Number(double value) => report.IsShare ? (100 * value).ToString("0.0", CultureInfo.InvariantCulture) : value.ToString("0.####", CultureInfo.InvariantCulture);
         string Value(Interval? x) => x is null ? "" : $"{Number(x.Value)} [{Number(x.Low)}, {Number(x.High)}]";
@@ -22,7 +38,7 @@ internal static class EvaluationText
             console.Out.WriteLine();
             var how = vector.StrengthChosen ? "chosen on validation" : "as given";
             console.Out.WriteLine(Line($"{vector.Vector}: strength {vector.Strength:0.####} ({how}), layer {string.Join(", ", vector.Layers)}, {(vector.Support > 0 ? $"{vector.Support} latents, {100 * vector.NegativeMass:0.0} % negative" : "dense")}"));
-            console.Rows(vector.Rows, Value, Signed);
+            console.Rows(vector.Rows, report.DetailMeasure, Value, Signed);
             foreach (var random in vector.Random)
             {
                 console.Out.WriteLine(Line($"{random.Count} {(random.Kind == "random_latents" ? "sets of random latents" : "random directions")} on {random.Items} items: mean {Number(random.Mean)}{unit}, best {Number(random.Best)}{unit}; the vector there {Number(random.VectorValue)}{unit}, p = {random.PValue:0.###}"));
@@ -36,7 +52,7 @@ internal static class EvaluationText
 
         if (report.Unsteered is { } unsteered)
         {
-            console.Rows([unsteered], Value, Signed);
+            console.Rows([unsteered], report.DetailMeasure, Value, Signed);
         }
 
         if (report.Matrix is { } matrix)
@@ -57,7 +73,7 @@ internal static class EvaluationText
         }
     }
 
-    private static void Rows(this CommandConsole console, IReadOnlyList<ReportRow> rows, Func<Interval?, string> value, Func<Interval?, string> signed)
+    private static void Rows(this CommandConsole console, IReadOnlyList<ReportRow> rows, string detail, Func<Interval?, string> value, Func<Interval?, string> signed)
     {
         var columns = new (string Header, Func<ReportRow, string> Cell)[]
         {
@@ -66,7 +82,7 @@ internal static class EvaluationText
             ("value", r => value(r.Value)),
             ("against unsteered", r => signed(r.Gain)),
             ("vector against it", r => signed(r.VectorAdvantage)),
-            ("detail", r => Short(r.Detail)),
+            (detail, r => Short(r.Detail)),
             ("‖Δh‖/‖h‖", r => Short(r.RelativeShift)),
             ("KL/token", r => Short(r.KlPerToken)),
             ("knowledge", r => value(r.Knowledge)),

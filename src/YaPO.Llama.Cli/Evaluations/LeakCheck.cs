@@ -1,4 +1,5 @@
 using YaPO.Llama.Cli.Terminal;
+using YaPO.Llama.Datasets;
 
 namespace YaPO.Llama.Cli.Evaluations;
 
@@ -34,6 +35,18 @@ internal static class LeakCheck
 
         console.Warn($"{message}; evaluated all the same (--allow-leak)");
     }
+
+    /// <summary>The same for the pairs of --train-data, where they are given.</summary>
+    public static void RequireTrainData(IEnumerable<Place> test, EvaluationSettings settings, CommandConsole console)
+    {
+        if (settings.TrainData is { } path)
+        {
+            Require(test, Places(path, PreferencePair.Load(path)), "training data", settings.AllowLeak, console);
+        }
+    }
+
+    /// <summary>Where the prompts of pairs stand.</summary>
+    public static IEnumerable<Place> Places(string path, IEnumerable<PreferencePair> pairs) => pairs.Select(p => new Place(p.Prompt[^1].Content, path, p.Line));
 
     private static string Short(string text) => text.Length > 60 ? text[..60] + "…" : text;
 }

@@ -40,9 +40,22 @@ public static class RandomArms
     /// <param name="index">Which control of that seed.</param>
     public static Arm Latents(SubjectVector subject, SaeFile sae, float[] rates, IReadOnlyList<ShiftMeter> shifts, ulong seed, int index)
     {
+        ArgumentNullException.ThrowIfNull(subject);
         var vector = subject.Parts[0].Vector;
+        var other = VectorBuilder.Sparse(sae, DrawLatents(vector, rates, seed, index), vector.Value, $"random latents {index}") with { Layer = vector.Layer };
+        return Arm.Matched(ArmKind.RandomLatents, $"random latents {index}", subject, [other], shifts);
+    }
+
+    /// <summary>A latent for each of a vector's, in its order, see <see cref="Latents"/>.</summary>
+    /// <exception cref="YapoException">The SAE has too few latents that the vector does not use.</exception>
+    public static int[] DrawLatents(SteeringVector vector, float[] rates, ulong seed, int index)
+    {
+        if (rates.Length < 2 * vector.K)
+        {
+            throw new YapoException(YapoErrorKind.Unsupported, $"the SAE has {rates.Length} latents, too few to replace the {vector.K} of {vector.Name} by others");
+        }
+
         var random = new SplitMix(seed, "random latents", index);
-        var taken = vector.Index.ToHashSet();
         var byRate = Enumerable.Range(0, rates.Length).OrderBy(j => rates[j]).ThenBy(j => j).ToArray();
         var place = new int[rates.Length];
         for (var i = 0; i < byRate.Length; i++)
@@ -50,20 +63,13 @@ public static class RandomArms
             place[byRate[i]] = i;
         }
 
-        if (sae.Info.Width < 2 * vector.K)
+        var taken = vector.Index.ToHashSet();
+        return Array.ConvertAll(vector.Index, j =>
         {
-            throw new YapoException(YapoErrorKind.Unsupported, $"{sae.Path} has {sae.Info.Width} latents, too few to replace the {vector.K} of {subject.Name} by others");
-        }
-
-        var index2 = new int[vector.K];
-        for (var k = 0; k < vector.K; k++)
-        {
-            index2[k] = Pick(byRate, place[vector.Index[k]], taken, random);
-            taken.Add(index2[k]);
-        }
-
-        var other = VectorBuilder.Sparse(sae, index2, vector.Value, $"random latents {index}") with { Layer = vector.Layer };
-        return Arm.Matched(ArmKind.RandomLatents, $"random latents {index}", subject, [other], shifts);
+            var drawn = Pick(byRate, place[j], taken, random);
+            taken.Add(drawn);
+            return drawn;
+        });
     }
 
     /// <summary>[F] share of rows in which each latent fires: the SAE's own record, else measured on the rows of <paramref name="meter"/>.</summary>

@@ -16,6 +16,9 @@ public sealed record EvaluationReport
     /// <summary>What its values are, in words.</summary>
     public required string Measure { get; init; }
 
+    /// <summary>What the finer quantity beneath each value is, in words; empty where there is none.</summary>
+    public required string DetailMeasure { get; init; }
+
     /// <summary>Whether values are shares of 1.</summary>
     public required bool IsShare { get; init; }
 
@@ -209,4 +212,8 @@ public sealed record LabelMatrixRow(string Name, IReadOnlyList<double> Shares);
 /// <param name="Tokens">Tokens computed, what answers share counted once.</param>
 /// <param name="Seconds">Wall time.</param>
 /// <param name="TokensPerSecond">Their ratio.</param>
-public sealed record Throughput(long Tokens, double Seconds, double TokensPerSecond);
+public sealed record Throughput(long Tokens, double Seconds, double TokensPerSecond)
+{
+    /// <summary>With the ratio worked out.</summary>
+    public static Throughput Of(long tokens, double seconds) => new(tokens, seconds, seconds > 0 ? tokens / seconds : 0);
+}

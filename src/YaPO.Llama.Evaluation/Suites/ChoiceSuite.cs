@@ -70,6 +70,9 @@ public sealed class ChoiceSuite : ISuite
     public string Measure => _options.Label is { } label ? $"share of questions answered as '{label}'" : "share of questions answered right";
 
     /// <inheritdoc/>
+    public string DetailMeasure => _options.Mode == ChoiceMode.Generated ? "" : "margin over the best other option (nats)";
+
+    /// <inheritdoc/>
     public bool IsShare => true;
 
     /// <inheritdoc/>
@@ -85,7 +88,7 @@ public sealed class ChoiceSuite : ISuite
     public int Topics => _items.Where(i => i.Group == PrimaryGroup).Select(i => i.Item.Topic).Distinct().Count();
 
     /// <inheritdoc/>
-    public IReadOnlyList<string> Questions => [.. _items.Select(i => i.Item.Prompt)];
+    public IReadOnlyList<int[]> Prompts(SteeredScorer scorer) => [.. _items.Select(i => scorer.Format.Prompt(i.Item.Prompt, _examples))];
 
     /// <summary>The items with what counts in each.</summary>
     public IReadOnlyList<ChoiceItem> Items => _items;
@@ -123,14 +126,15 @@ public sealed class ChoiceSuite : ISuite
     private List<ItemOutcome> Scored(
         SteeredScorer scorer, Steering steering, List<(int[] Prompt, int[][] Answers)> asked, Func<ChoiceItem, int> prompts, Func<ChoiceItem, int, int> target, CancellationToken cancellation)
     {
-        using var results = scorer.Score([.. asked.SelectMany(a => a.Answers.Select(answer => new ScoreRequest(a.Prompt, answer)))], steering, cancellation).GetEnumerator();
+        var results = scorer.Score([.. asked.SelectMany(a => a.Answers.Select(answer => new ScoreRequest(a.Prompt, answer)))], steering, cancellation);
+        var at = 0;
         var outcomes = new List<ItemOutcome>(_items.Count);
         foreach (var item in _items)
         {
             var (right, margin, n) = (0, 0.0, prompts(item));
             for (var turn = 0; turn < n; turn++)
             {
-                var scores = item.Item.Options.Select(_ => results.MoveNext() ? results.Current.LogProb : double.NaN).ToArray();
+                var scores = item.Item.Options.Select(_ => results[at++].LogProb).ToArray();
                 var wanted = target(item, turn);
                 right += ChoiceResults.Best(scores) == wanted ? 1 : 0;
                 margin += scores[wanted] - scores.Where((_, o) => o != wanted).Max();

@@ -19,6 +19,9 @@ public interface ISuite
     /// <summary>What <see cref="ItemOutcome.Value"/> is, in words.</summary>
     string Measure { get; }
 
+    /// <summary>What <see cref="ItemOutcome.Detail"/> is, in words; empty where there is none.</summary>
+    string DetailMeasure { get; }
+
     /// <summary>Whether the measure is a share, to be shown in per cent.</summary>
     bool IsShare { get; }
 
@@ -34,8 +37,8 @@ public interface ISuite
     /// <summary>Number of topics.</summary>
     int Topics { get; }
 
-    /// <summary>A user's question of each item, to read residuals at.</summary>
-    IReadOnlyList<string> Questions { get; }
+    /// <summary>Tokens of each item's prompt, to read residuals at.</summary>
+    IReadOnlyList<int[]> Prompts(SteeredScorer scorer);
 
     /// <summary>Measures every item.</summary>
     /// <param name="scorer">The model.</param>

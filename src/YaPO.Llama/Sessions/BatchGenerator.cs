@@ -25,14 +25,17 @@ public sealed class BatchGenerator
     private readonly DecodeBatch batch = new();
 
     /// <summary>Generates on a context that stays the caller's; whatever it holds is dropped.</summary>
-    public BatchGenerator(LlamaContext context)
+    /// <param name="context">Where.</param>
+    /// <param name="together">Prompts answered together; 0: the context's sequences.</param>
+    public BatchGenerator(LlamaContext context, int together = 0)
     {
         ArgumentNullException.ThrowIfNull(context);
         this.context = context;
+        GroupSize = together > 0 ? Math.Min(together, context.SequenceLimit) : context.SequenceLimit;
     }
 
     /// <summary>Prompts that are answered together.</summary>
-    public int GroupSize => context.SequenceLimit;
+    public int GroupSize { get; }
 
     /// <summary>Tokens computed since the beginning, prompts included.</summary>
     public long EvaluatedTokens { get; private set; }

@@ -41,13 +41,17 @@ internal sealed class ScoreBranch(ScoreRow first)
 /// </summary>
 internal sealed class ScoreGroup(int sequences, int cells)
 {
+    // A decode of a few tokens costs as much as this many in a larger one.
+    private const int LeastSaving = 64;
+
     private readonly List<ScoreBranch> branches = [];
     private int count;
+    private int shared;
 
     public IReadOnlyList<ScoreBranch> Branches => branches;
 
-    /// <summary>Tokens at the front that all branches share and whose logits nobody needs; 0 for a single branch.</summary>
-    public int SharedTokens { get; private set; }
+    /// <summary>Tokens at the front that all branches share, whose logits nobody needs, and that are worth a decode of their own; else 0.</summary>
+    public int FrontTokens => Worth(shared, branches.Count);
 
     /// <summary>Adds a row; false when it does not fit beside the others. A first row always fits.</summary>
     public bool TryAdd(ScoreRow row, IReadOnlyList<SteeringSetting> steering)
@@ -66,10 +70,11 @@ internal sealed class ScoreGroup(int sequences, int cells)
 
         var last = branches[^1];
         var joins = last.Rows[0].Request.Prompt.SequenceEqual(row.Request.Prompt);
-        var shared = joins ? Shared(last.Rows[0], row, Math.Min(last.SharedTokens, row.Tokens.Length), steering) : 0;
-        var front = joins ? SharedTokens : Front(row, steering);
-        var own = row.Tokens.Length - (joins ? shared : front);
-        var used = front + own + branches.Sum(b => Used(b, joins && b == last ? shared : b.SharedTokens, front));
+        var common = joins ? Shared(last.Rows[0], row, Math.Min(last.SharedTokens, row.Tokens.Length), steering) : 0;
+        var front = joins ? shared : Front(row, steering);
+        var once = Worth(front, branches.Count + (joins ? 0 : 1));
+        var own = row.Tokens.Length - (joins ? common : once);
+        var used = once + own + branches.Sum(b => Used(b, joins && b == last ? common : b.SharedTokens, once));
         if (used > cells)
         {
             return false;
@@ -77,14 +82,14 @@ internal sealed class ScoreGroup(int sequences, int cells)
 
         if (joins)
         {
-            last.Add(row, shared);
+            last.Add(row, common);
         }
         else
         {
             branches.Add(new ScoreBranch(row));
         }
 
-        SharedTokens = front;
+        shared = front;
         count++;
         return true;
     }
@@ -92,17 +97,19 @@ internal sealed class ScoreGroup(int sequences, int cells)
     public void Clear()
     {
         branches.Clear();
-        (count, SharedTokens) = (0, 0);
+        (count, shared) = (0, 0);
     }
 
     private int Front(ScoreRow row, IReadOnlyList<SteeringSetting> steering)
     {
         var first = branches[0].Rows[0];
-        var limit = branches.Count == 1 ? first.FirstOutput : SharedTokens;
+        var limit = branches.Count == 1 ? first.FirstOutput : shared;
         return Shared(first, row, Math.Min(limit, row.FirstOutput), steering);
     }
 
-    private static int Used(ScoreBranch branch, int shared, int front) => shared - front + branch.Rows.Sum(r => r.Tokens.Length - shared);
+    private static int Worth(int front, int branches) => (branches - 1) * front >= LeastSaving ? front : 0;
+
+    private static int Used(ScoreBranch branch, int common, int front) => common - front + branch.Rows.Sum(r => r.Tokens.Length - common);
 
     private static int Shared(ScoreRow a, ScoreRow b, int limit, IReadOnlyList<SteeringSetting> steering)
     {

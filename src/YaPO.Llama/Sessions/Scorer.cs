@@ -13,6 +13,7 @@ public sealed class Scorer : IDisposable
 {
     private readonly LlamaContext context;
     private readonly bool ownsContext;
+    private readonly int together;
     private readonly int top;
     private readonly DecodeBatch batch = new();
     private readonly LikeliestTokens likeliest = new();
@@ -25,7 +26,7 @@ public sealed class Scorer : IDisposable
         options ??= new ScorerOptions();
         top = Math.Clamp(options.Top, 0, model.Info.VocabularySize);
         context = new LlamaContext(model, options.Context.Sequences == 0 ? options.Context with { Sequences = 8 } : options.Context);
-        ownsContext = true;
+        (ownsContext, together) = (true, context.SequenceLimit);
         try
         {
             Steering = steering ?? [];
@@ -37,11 +38,15 @@ public sealed class Scorer : IDisposable
         }
     }
 
-    /// <summary>Scores on a context that stays the caller's; its sequences and cells bound what is evaluated together. Whatever it holds is dropped.</summary>
-    public Scorer(LlamaContext context, int top = 0)
+    /// <summary>Scores on a context that stays the caller's. Whatever it holds is dropped.</summary>
+    /// <param name="context">Its cells bound what is evaluated together.</param>
+    /// <param name="together">Most requests evaluated together; 0: the context's sequences.</param>
+    /// <param name="top">See <see cref="ScorerOptions.Top"/>.</param>
+    public Scorer(LlamaContext context, int together = 0, int top = 0)
     {
         ArgumentNullException.ThrowIfNull(context);
         this.context = context;
+        this.together = together > 0 ? Math.Min(together, context.SequenceLimit) : context.SequenceLimit;
         this.top = Math.Clamp(top, 0, context.Model.Info.VocabularySize);
     }
 
@@ -75,7 +80,7 @@ public sealed class Scorer : IDisposable
     public IEnumerable<ScoreResult> Score(IEnumerable<ScoreRequest> requests, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(requests);
-        var group = new ScoreGroup(context.SequenceLimit, context.ContextSize);
+        var group = new ScoreGroup(together, context.ContextSize);
         var index = 0;
         foreach (var request in requests)
         {
@@ -147,7 +152,7 @@ public sealed class Scorer : IDisposable
         context.Remove(-1, 0);
         var wanted = new List<WantedLogProb>();
         batch.Clear(steering.Length);
-        var front = group.SharedTokens;
+        var front = group.FrontTokens;
         Evaluate(branches[0].Rows[0], [], 0, front, 0, wanted, cancellation);
         Flush(wanted, cancellation);
         for (int b = 0, lead = 0; b < branches.Count; lead += branches[b].Rows.Count, b++)

@@ -112,13 +112,14 @@ public sealed class TrialTests(CliWorld world) : NativeTest, IClassFixture<CliWo
         using var model = LlamaModel.Load(world.Model);
         using var sae = SaeFile.Open(world.Sae);
         var suite = new ChoiceSuite(Items);
-        var options = new TrialOptions { Validation = new ChoiceSuite(Items[..6]), Strengths = [0.5, 1, 2], PromptOnly = "eat.", Controls = 4, ControlItems = 8, Sae = sae, Knowledge = new ChoiceSuite(Items[6..]) };
+        var options = new TrialOptions { Strengths = [0.5, 1, 2], PromptOnly = "eat.", Controls = 4, ControlItems = 8, Sae = sae, Knowledge = new ChoiceSuite(Items[6..]) };
         var progress = new List<TrialProgress>();
 
         using var trial = new Trial(model, options, progress: progress.Add);
-        var report = trial.Run(Subject(), suite);
-        using var other = new Trial(model, options with { Workers = 3 });
-        var parallel = other.Run(Subject(), suite);
+        var report = trial.Run(Subject(), suite, new ChoiceSuite(Items[..6]));
+        using var other = new Trial(model, options, new ScoringOptions { Workers = 3, Sequences = 3 });
+        using var alone = new Trial(model, options, new ScoringOptions { Workers = 1, Sequences = 3 });
+        var parallel = other.Run(Subject(), suite, new ChoiceSuite(Items[..6]));
 
         report.Rows.Select(r => r.Kind).Should().Equal("unsteered", "prompt_only", "vector", "flattened", "sign_flip");
         report.Rows.Should().OnlyContain(r => r.Knowledge != null && r.Value.Count == 12);
@@ -135,7 +136,7 @@ public sealed class TrialTests(CliWorld world) : NativeTest, IClassFixture<CliWo
         report.Validation!.Single(p => p.Strength == report.Strength).Value.Should().BeInRange(best - 0.5, best);
         report.Validation!.Where(p => p.Strength < report.Strength && p.Value >= best).Should().BeEmpty("the smallest strength that is about as good is taken");
         progress[^1].Done.Should().Be(progress[^1].Total, "the plan counts every item");
-        parallel.Should().BeEquivalentTo(report);
+        parallel.Should().BeEquivalentTo(alone.Run(Subject(), suite, new ChoiceSuite(Items[..6])), "batches do not depend on who evaluates them");
         report.Verdict.Should().StartWith("sparse ").And.Contain("the prompt").And.Contain("its flattened direction").And.Contain("random directions (p = ").And.Contain("random latents (p = ");
     }
 

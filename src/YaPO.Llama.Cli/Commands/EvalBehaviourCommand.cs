@@ -1,0 +1,78 @@
+using System.CommandLine;
+using YaPO.Llama.Cli.Evaluations;
+using YaPO.Llama.Cli.Options;
+using YaPO.Llama.Cli.Terminal;
+using YaPO.Llama.Datasets;
+using YaPO.Llama.Evaluation;
+using YaPO.Llama.Evaluation.Suites;
+using YaPO.Llama.Models;
+
+namespace YaPO.Llama.Cli.Commands;
+
+/// <summary><c>eval behaviour</c>: generated answers, judged by rules or by a model.</summary>
+internal static class EvalBehaviourCommand
+{
+    internal sealed record Options(EvaluationSettings Evaluation, string? Rules, string? Judge, string? Behaviour, string? Rubric, SamplingSettings Sampling);
+
+    public static Command Build(CommandConsole console)
+    {
+        var shared = new EvaluationOptions("Prompts, JSON Lines of {prompt, topic, group}, repeatable; topic and group are optional (required).", withSeed: false);
+        var rules = new Option<string?>("--rules")
+        {
+            Description = "Judge by words: a JSON file of {measure, rules: [{any, none, regex, group, score}], default}; the first rule that applies gives the score (default: none; give this or --judge).",
+            HelpName = "FILE.json",
+        };
+        var judge = new Option<string?>("--judge") { Description = "Judge by a model, any GGUF, on the scale 1 to 4: the expectation over the four digits, and the likeliest (default: none).", HelpName = "FILE.gguf" };
+        var behaviour = new Option<string?>("--behaviour") { Description = "With --judge: the behaviour that is rated, in words (default: none; needed unless --rubric is given).", HelpName = "TEXT" };
+        var rubric = new Option<string?>("--rubric") { Description = "With --judge: a text file with {question}, {answer} and {behaviour} to ask the judge with (default: a general rubric).", HelpName = "FILE.txt" };
+        var sampling = new SamplingOptions(128);
+        var command = new Command("behaviour", "Generated answers, scored by rules or by a model as judge.") { rules, judge, behaviour, rubric };
+        shared.AddTo(command);
+        sampling.AddTo(command);
+        command.Validators.Add(result =>
+        {
+            if (result.GetValue(rules) is null == result.GetValue(judge) is null)
+            {
+                result.AddError("give either --rules FILE.json or --judge FILE.gguf");
+            }
+
+            if (result.GetValue(judge) is not null && result.GetValue(behaviour) is null && result.GetValue(rubric) is null)
+            {
+                result.AddError("--judge needs --behaviour TEXT, what it is to rate, or --rubric FILE.txt");
+            }
+        });
+        return command.Handle(
+            console,
+            parsed =>
+            {
+                var how = sampling.Read(parsed);
+                return new Options(shared.Read(parsed) with { Seed = how.Seed }, parsed.GetValue(rules), parsed.GetValue(judge), parsed.GetValue(behaviour), parsed.GetValue(rubric), how);
+            },
+            HandleAsync);
+    }
+
+    internal static async Task<int> HandleAsync(Options options, CommandConsole console, CancellationToken cancellation)
+    {
+        var settings = options.Evaluation;
+        var data = settings.Data.SelectMany(path => console.ReadJsonLines(path, PromptItem.Convert).Select(item => (Path: path, Item: item))).ToList();
+        var validation = settings.Validation is null ? null : console.ReadJsonLines(settings.Validation, PromptItem.Convert);
+        var places = data.Select(d => new LeakCheck.Place(d.Item.Messages[^1].Content, d.Path, d.Item.Line)).ToList();
+        LeakCheck.RequireTrainData(places, settings, console);
+        if (validation is not null)
+        {
+            LeakCheck.Require(places, validation.Select(v => new LeakCheck.Place(v.Messages[^1].Content, settings.Validation!, v.Line)), "validation data", settings.AllowLeak, console);
+        }
+
+        var rules = options.Rules is null ? null : RuleJudge.Load(options.Rules);
+        using var run = EvaluationRun.Open(settings, console, cancellation);
+        using var judgeModel = options.Judge is null ? null : LlamaModel.Load(Errors.InputFile.Require(options.Judge), settings.Engine.ModelOptions, cancellation: cancellation);
+        using var judge = judgeModel is null ? null : new ModelJudge(
+            judgeModel, options.Behaviour ?? "", options.Rubric is null ? null : File.ReadAllText(Errors.InputFile.Require(options.Rubric)),
+            new ScoringOptions { Threads = run.Steered.ContextFor(1).Threads, Sequences = settings.Parallel });
+        BehaviourSuite Suite(IEnumerable<PromptItem> prompts) => new([.. prompts], (IJudge?)rules ?? judge!, options.Sampling.ToGeneration());
+        var report = await Task.Run(
+            () => run.Run((_, _) => new VectorSuites(Suite(data.Select(d => d.Item)), validation is null ? null : Suite(validation)), null, null, cancellation),
+            CancellationToken.None).ConfigureAwait(false);
+        return console.WriteReport(report, settings.Json);
+    }
+}

@@ -1,0 +1,38 @@
+using System.CommandLine;
+using YaPO.Llama.Cli.Evaluations;
+using YaPO.Llama.Cli.Terminal;
+using YaPO.Llama.Datasets;
+using YaPO.Llama.Evaluation.Suites;
+
+namespace YaPO.Llama.Cli.Commands;
+
+/// <summary><c>eval preference</c>: whether the chosen answer is likelier than the rejected one.</summary>
+internal static class EvalPreferenceCommand
+{
+    public static Command Build(CommandConsole console)
+    {
+        var shared = new EvaluationOptions("Preference pairs, JSON Lines of {prompt, chosen, rejected}, repeatable (required).");
+        var command = new Command("preference", "Preference pairs: how often the chosen answer is likelier than the rejected one, and by how much.");
+        shared.AddTo(command);
+        return command.Handle(console, shared.Read, HandleAsync);
+    }
+
+    internal static async Task<int> HandleAsync(EvaluationSettings settings, CommandConsole console, CancellationToken cancellation)
+    {
+        var data = settings.Data.Select(path => (Path: path, Pairs: PreferencePair.Load(path))).ToList();
+        var validation = settings.Validation is null ? null : PreferencePair.Load(settings.Validation);
+        var places = data.SelectMany(d => LeakCheck.Places(d.Path, d.Pairs)).ToList();
+        LeakCheck.RequireTrainData(places, settings, console);
+        if (validation is not null)
+        {
+            LeakCheck.Require(places, LeakCheck.Places(settings.Validation!, validation), "validation data", settings.AllowLeak, console);
+        }
+
+        using var run = EvaluationRun.Open(settings, console, cancellation);
+        var test = new PreferenceSuite([.. data.SelectMany(d => d.Pairs)]);
+        var report = await Task.Run(
+            () => run.Run((_, _) => new VectorSuites(test, validation is null ? null : new PreferenceSuite(validation)), null, null, cancellation),
+            CancellationToken.None).ConfigureAwait(false);
+        return console.WriteReport(report, settings.Json);
+    }
+}

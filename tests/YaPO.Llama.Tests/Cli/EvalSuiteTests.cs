@@ -1,0 +1,101 @@
+using System.Text.Json;
+using YaPO.Llama.Tests.Sessions;
+
+namespace YaPO.Llama.Tests.Cli;
+
+/// <summary>eval preference, perplexity and behaviour on a random model, in this process.</summary>
+public sealed class EvalSuiteTests(CliWorld world) : NativeTest, IClassFixture<CliWorld>
+{
+    private static readonly string Pairs = string.Concat(Enumerable.Range(0, 4).Select(i => $"{{\"prompt\": \"what {i}\", \"chosen\": \"the model {i}\", \"rejected\": \"a user\", \"topic\": \"t{i / 2}\"}}\n"));
+    private static readonly string Texts = "{\"text\": \"what is the model in the user\"}\n{\"text\": \"eat the hat in the model\"}\n";
+
+    [Fact]
+    public async Task Preference_WithNeutralText_HasKlAndEqualKlCurves()
+    {
+        var run = await Eval("preference", "--data", world.Write("p.jsonl", Pairs), "--vector", world.Vector + ":0.5", "--controls", "1", "--neutral", world.Write("n.jsonl", Texts), "--kl-budgets", "0.01,0.05", "--json");
+
+        run.ExitCode.Should().Be(0, run.Error);
+        using var json = JsonDocument.Parse(run.Out);
+        var vector = json.RootElement.GetProperty("vectors")[0];
+        vector.GetProperty("rows").EnumerateArray().Single(r => r.GetProperty("kind").GetString() == "vector").GetProperty("kl_per_token").GetDouble().Should().BePositive();
+        var curve = vector.GetProperty("equal_kl")[0];
+        curve.GetProperty("kind").GetString().Should().Be("vector");
+        foreach (var point in curve.GetProperty("points").EnumerateArray())
+        {
+            point.GetProperty("kl_per_token").GetDouble().Should().BeApproximately(point.GetProperty("budget").GetDouble(), 0.03 * point.GetProperty("budget").GetDouble());
+        }
+
+        run.Out.Should().NotContain("NaN");
+    }
+
+    [Fact]
+    public async Task Preference_TrainData_TrainsTheControls()
+    {
+        var train = world.Write("train.jsonl", Pairs.Replace("what", "eat", StringComparison.Ordinal));
+        var trained = world.In("trained.ysv");
+        (await CliRun.Of("train", "--method", "yapo", "--model", world.Model, "--sae", world.Sae, "--data", train, "--output", trained, "--steps", "2", "--refit-steps", "1", "--max-features", "4", "--threads", "1")).ExitCode.Should().Be(0);
+
+        var run = await Eval("preference", "--data", world.Write("p.jsonl", Pairs), "--vector", trained, "--sae", world.Sae, "--train-data", train, "--controls", "0", "--json");
+        var leaking = await Eval("preference", "--data", train, "--vector", trained, "--train-data", train, "--controls", "0");
+
+        run.ExitCode.Should().Be(0, run.Error);
+        using var json = JsonDocument.Parse(run.Out);
+        json.RootElement.GetProperty("vectors")[0].GetProperty("rows").EnumerateArray().Select(r => r.GetProperty("kind").GetString())
+            .Should().Equal("unsteered", "vector", "flattened", "sign_flip", "shuffled_labels", "random_dictionary", "random_support");
+        leaking.ExitCode.Should().Be(3);
+        leaking.Error.Should().Contain("training data").And.Contain("--allow-leak");
+    }
+
+    [Fact]
+    public async Task Perplexity_LowerIsBetter_AndKlStandsBeside()
+    {
+        var run = await Eval("perplexity", "--data", world.Write("n.jsonl", Texts), "--vector", world.Vector, "--controls", "2");
+
+        run.ExitCode.Should().Be(0, run.Error);
+        run.Out.Should().Contain("nats per token").And.Contain("KL to unsteered").And.Contain("unsteered");
+    }
+
+    [Fact]
+    public async Task Behaviour_RulesAndJudge_ScoreGeneratedText()
+    {
+        var prompts = world.Write("b.jsonl", "{\"prompt\": \"what is it\", \"group\": \"a\"}\n{\"prompt\": \"eat\", \"group\": \"b\"}\n");
+        var rules = world.Write("rules.json", "{\"measure\": \"share of group a\", \"rules\": [{\"group\": \"a\", \"score\": 1}]}");
+
+        var byRules = await Eval("behaviour", "--data", prompts, "--vector", world.Vector, "--rules", rules, "-n", "5", "--controls", "1", "--json");
+        var byJudge = await Eval("behaviour", "--data", prompts, "--vector", world.Vector, "--judge", world.OtherModel, "--behaviour", "rudeness", "-n", "5", "--controls", "0", "--json");
+
+        byRules.ExitCode.Should().Be(0, byRules.Error);
+        byJudge.ExitCode.Should().Be(0, byJudge.Error);
+        Value(byRules, 0).Should().Be(0.5);
+        Value(byJudge, 0).Should().BeInRange(1, 4);
+    }
+
+    [Theory]
+    [InlineData("perplexity", "{\"prompt\": \"x\"}", "line 1", 3)]
+    [InlineData("perplexity", "", "holds no text", 3)]
+    [InlineData("preference", "{\"prompt\": \"x\", \"chosen\": \"y\"}", "'rejected' is missing", 3)]
+    public async Task BadData_IsNamed(string suite, string content, string expected, int code)
+    {
+        var run = await Eval(suite, "--data", world.Write("bad.jsonl", content), "--vector", world.Vector);
+
+        run.ExitCode.Should().Be(code, run.Error);
+        run.Error.Should().Contain("bad.jsonl").And.Contain(expected);
+    }
+
+    [Theory]
+    [InlineData("give either --rules", "behaviour")]
+    [InlineData("--kl-budget needs --neutral", "preference", "--kl-budget", "0.1")]
+    [InlineData("--judge needs --behaviour", "behaviour", "--judge", "x.gguf")]
+    public async Task WrongUsage_IsNamed(string expected, string suite, params string[] args)
+    {
+        var run = await Eval(suite, ["--data", world.Write("p.jsonl", Pairs), "--vector", world.Vector, .. args]);
+
+        run.ExitCode.Should().Be(2);
+        run.Error.Should().Contain(expected);
+    }
+
+    private static double Value(CliRun run, int row) =>
+        JsonDocument.Parse(run.Out).RootElement.GetProperty("vectors")[0].GetProperty("rows")[row].GetProperty("value").GetProperty("value").GetDouble();
+
+    private async Task<CliRun> Eval(string suite, params string[] args) => await CliRun.Of(["eval", suite, "--model", world.Model, "--threads", "1", "--workers", "1", .. args]);
+}
