@@ -32,6 +32,23 @@ public sealed class DemoEvaluationTests : NativeTest
     }
 
     [Fact]
+    public void EvalMcq_Interrupted_LeavesCleanly()
+    {
+        using var process = CliProcess.Start(
+            Repository.Root, "eval", "mcq", "--vector", Path.Combine(Demo, "vectors", "egypt.ysv"), "--model", Path.Combine(Demo, "demo-f16.gguf"),
+            "--data", Path.Combine(Demo, "data", "questions-test.jsonl"), "--controls", "99", "--workers", "2", "--threads", "1");
+        process.WaitUntil(p => p.Error.Contains("vector ", StringComparison.Ordinal), "the start of the evaluation");
+        Thread.Sleep(300);
+
+        process.Interrupt();
+        var run = process.Finish();
+
+        run.ExitCode.Should().Be(130, run.Error);
+        run.Error.Should().Contain("interrupted").And.NotContain("   at ");
+        run.Out.Should().BeEmpty();
+    }
+
+    [Fact]
     public void EvalMcq_SubsetAsAProcess_ReportsVectorPromptAndControls()
     {
         using var folder = new TemporaryFolder();
