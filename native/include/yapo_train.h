@@ -96,6 +96,7 @@ typedef struct yapo_sae_options {
     float    gradient_clip;
     uint64_t seed;
     float    threshold_rate;     /* learning rate of log theta, relative to the others'; default 1. Short runs need more. */
+    int32_t  k;                  /* 0: JumpReLU. Else top-k: the k largest pre-activations of a row, through a ReLU; no thresholds, no sparsity */
 } yapo_sae_options;
 
 typedef struct yapo_sae_step {
@@ -111,12 +112,14 @@ YAPO_API yapo_status yapo_sae_create(const yapo_sae_options * options, const flo
 YAPO_API void        yapo_sae_free(yapo_sae_trainer * trainer);
 /* One Adam step on rows [N, D]. Decoder rows are renormalized to unit length after the step. */
 YAPO_API yapo_status yapo_sae_train_step(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, float learning_rate, float sparsity, yapo_sae_step * out, yapo_error ** err);
-/* Forward only; fired [F] (may be NULL) receives how many rows each latent was active in. */
-YAPO_API yapo_status yapo_sae_evaluate(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, yapo_sae_step * out, int64_t * fired, yapo_error ** err);
+/* Forward only; fired [F] (may be NULL) receives how many rows each latent was active in, largest [F] (may be NULL) its largest activation (0: never). */
+YAPO_API yapo_status yapo_sae_evaluate(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, yapo_sae_step * out, int64_t * fired, float * largest, yapo_error ** err);
 /* Re-initializes the given latents from rows [n, D] (the worst-reconstructed ones, chosen by the caller) and clears their moments. */
 YAPO_API yapo_status yapo_sae_resample(yapo_sae_trainer * trainer, const int32_t * latents, const float * rows, int64_t n, yapo_error ** err);
 /* Per-row squared reconstruction error [N]. */
 YAPO_API yapo_status yapo_sae_row_errors(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, float * errors, yapo_error ** err);
+/* rows [F]: how many rows each latent has been trained on since it was last active (or resampled). */
+YAPO_API yapo_status yapo_sae_quiet(yapo_sae_trainer * trainer, int64_t * rows, yapo_error ** err);
 /* Loss and gradient without a step. Each output may be NULL: enc, dec [F, D] (dec without its component along the row), enc_bias, log_threshold
  * [F] (straight-through, with respect to log theta), dec_bias [D]. */
 YAPO_API yapo_status yapo_sae_gradient(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, float sparsity, yapo_sae_step * out,

@@ -16,6 +16,7 @@ internal struct yapo_sae_options
     public float gradient_clip;
     public ulong seed;
     public float threshold_rate;
+    public int k;
 }
 
 [StructLayout(LayoutKind.Sequential)]
@@ -47,7 +48,10 @@ internal static unsafe partial class NativeMethods
     /// <summary><paramref name="fired"/> may be empty.</summary>
     [LibraryImport(Library)]
     internal static partial yapo_status yapo_sae_evaluate(
-        SaeTrainerHandle trainer, ReadOnlySpan<float> rows, long n_rows, ref yapo_sae_step step, Span<long> fired, out nint err);
+        SaeTrainerHandle trainer, ReadOnlySpan<float> rows, long n_rows, ref yapo_sae_step step, Span<long> fired, Span<float> largest, out nint err);
+
+    [LibraryImport(Library)]
+    internal static partial yapo_status yapo_sae_quiet(SaeTrainerHandle trainer, Span<long> rows, out nint err);
 
     [LibraryImport(Library)]
     internal static partial yapo_status yapo_sae_resample(SaeTrainerHandle trainer, ReadOnlySpan<int> latents, ReadOnlySpan<float> rows, long n, out nint err);

@@ -2,6 +2,7 @@ using System.Text.Json.Nodes;
 using YaPO.Llama.Gguf;
 using YaPO.Llama.IO;
 using YaPO.Llama.Models;
+using YaPO.Llama.Steering;
 
 namespace YaPO.Llama.Training;
 
@@ -23,8 +24,20 @@ public sealed record SaeTrainingOptions
     /// <summary>Number of latents F.</summary>
     public int Latents { get; init; } = 4096;
 
-    /// <summary>Mean number of active latents per row that the sparsity penalty is steered to.</summary>
+    /// <summary>JumpReLU, whose thresholds are learned, or TopK, whose number of active latents is fixed.</summary>
+    public SaeActivation Activation { get; init; } = SaeActivation.JumpRelu;
+
+    /// <summary>JumpReLU: mean number of active latents per row that the sparsity penalty is steered to.</summary>
     public double TargetL0 { get; init; } = 32;
+
+    /// <summary>TopK: number of active latents per row.</summary>
+    public int TopK { get; init; } = 32;
+
+    /// <summary>
+    /// TopK: write a JumpReLU SAE instead, with one threshold for all latents, at which as many latents are active on average. Its latents do not depend on
+    /// each other, so a vector needs only those it steers.
+    /// </summary>
+    public bool AsThreshold { get; init; }
 
     /// <summary>Rows to train on; the text is repeated as needed.</summary>
     public long Rows { get; init; } = 2_000_000;
@@ -48,7 +61,7 @@ public sealed record SaeTrainingOptions
     public double Bandwidth { get; init; } = 0.2;
 
     /// <summary>Steps between resamplings of latents that did not fire in all of them; none in the last 30 % of training. 0: never.</summary>
-    public int ResampleEvery { get; init; } = 200;
+    public int ResampleEvery { get; init; } = 100;
 
     /// <summary>Rows held out for evaluation.</summary>
     public int EvaluationRows { get; init; } = 8192;
@@ -97,6 +110,13 @@ public sealed record SaeTrainingOptions
 
     internal int Steps => (int)Math.Max(1, Rows / BatchSize);
 
+    internal long DeadAfter => (long)BatchSize * (ResampleEvery > 0 ? ResampleEvery : 100);
+
+    /// <summary>Is the file a TopK SAE?</summary>
+    public bool WritesTopK => IsTopK && !AsThreshold;
+
+    internal bool IsTopK => Activation == SaeActivation.TopK;
+
     internal int WorkerCount => Workers > 0 ? Workers : Threads > 0 ? Threads : Environment.ProcessorCount;
 
     internal void Validate()
@@ -108,6 +128,12 @@ public sealed record SaeTrainingOptions
                 $"latents {Latents}, rows {Rows}, batch size {BatchSize}, block rows {BlockRows}, evaluation rows {EvaluationRows}, maximum tokens {MaxTokens}: the batch and the evaluation must be at least 64 rows, rows and blocks at least one batch");
         }
 
+        if (Activation is not (SaeActivation.JumpRelu or SaeActivation.TopK) || (IsTopK && (TopK < 1 || TopK > Latents)) || (AsThreshold && !IsTopK))
+        {
+            throw new YapoException(
+                YapoErrorKind.InvalidArgument, $"activation {Activation} with k = {TopK}{(AsThreshold ? ", written with a threshold" : "")}: JumpReLU has its own thresholds; TopK needs k from 1 to {Latents}");
+        }
+
         if (!(TargetL0 > 0) || TargetL0 > Latents || !(InitialL0Factor >= 1) || !(Bandwidth > 0) || !(WarmupShare is >= 0 and <= 1) || !(SparsityWarmupShare is >= 0 and <= 1))
         {
             throw new YapoException(YapoErrorKind.InvalidArgument, $"target L0 {TargetL0} must lie between 0 and {Latents}; shares between 0 and 1, the initial factor at least 1, the bandwidth above 0");
@@ -117,6 +143,8 @@ public sealed record SaeTrainingOptions
     /// <summary>Canonical JSON of everything that decides the result but the files.</summary>
     public string ToCanonicalJson() => CanonicalJson.Write(new JsonObject
     {
+        ["activation"] = SaeActivationName.Of(Activation),
+        ["as_threshold"] = AsThreshold,
         ["bandwidth"] = Bandwidth,
         ["batch_size"] = BatchSize,
         ["block_rows"] = BlockRows,
@@ -131,16 +159,19 @@ public sealed record SaeTrainingOptions
         ["seed"] = Seed,
         ["sparsity_warmup_share"] = SparsityWarmupShare,
         ["target_l0"] = TargetL0,
+        ["topk"] = TopK,
         ["warmup_share"] = WarmupShare,
     });
 }
 
 /// <summary>What SAE training produced.</summary>
-/// <param name="ExplainedVariance">On held-out rows.</param>
-/// <param name="L0">On held-out rows.</param>
+/// <param name="ExplainedVariance">Of the file, on held-out rows.</param>
+/// <param name="L0">Of the file, on held-out rows.</param>
+/// <param name="TrainedExplainedVariance">As it was trained, where the file has another form (TopK written with a threshold).</param>
+/// <param name="TrainedL0">The same.</param>
 /// <param name="Dead">Latents that did not fire on the last block of training rows.</param>
 /// <param name="Steps">Optimizer steps.</param>
 /// <param name="Rows">Rows trained on.</param>
 /// <param name="Seconds">Time spent, resumed runs included.</param>
 /// <param name="Bytes">Length of the file.</param>
-public sealed record SaeTrainingResult(double ExplainedVariance, double L0, int Dead, long Steps, long Rows, double Seconds, long Bytes);
+public sealed record SaeTrainingResult(double ExplainedVariance, double L0, double? TrainedExplainedVariance, double? TrainedL0, int Dead, long Steps, long Rows, double Seconds, long Bytes);

@@ -203,3 +203,77 @@ YAPO_TEST(TrainCodes_DecodedTwice_IsRefused) {
     }
     FAIL("gradients of two lists were added");
 }
+
+namespace {
+
+// Which latents of row n are the k best of `pre` [F, N], by sorting.
+std::vector<bool> best_by_sorting(const reals & pre, int64_t f, int64_t n_rows, int64_t k) {
+    std::vector<bool> chosen(f * n_rows, false);
+    for (int64_t n = 0; n < n_rows; ++n) {
+        std::vector<int64_t> order;
+        for (int64_t j = 0; j < f; ++j) {
+            if (pre[n * f + j] > 0) order.push_back(j);
+        }
+        std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return pre[n * f + a] > pre[n * f + b]; });
+        for (size_t i = 0; i < order.size() && i < size_t(k); ++i) chosen[n * f + order[i]] = true;
+    }
+    return chosen;
+}
+
+ag::code_options top_options(int64_t n_rows, int32_t k, int32_t n_workers = 1) {
+    ag::code_options o;
+    o.n_workers = n_workers;
+    o.capacity  = int32_t(n_rows * k);
+    return o;
+}
+
+} // namespace
+
+YAPO_TEST(TrainCodes_TopK_AgreesWithFiniteDifferences) {
+    constexpr int32_t k = 9;
+    auto chosen = std::make_shared<std::vector<bool>>(); // at the first call; no difference step changes it
+    const std::vector<leaf> args{arguments[0], arguments[1], arguments[2], arguments[4]};
+    run({"encode_top, decode", args, [](ggml_context * ctx, tensors & t) { return ag::decode(ctx, ag::encode_top(ctx, t[0], t[1], t[2], k, top_options(N, k)), t[3]); },
+         [=](const leaves & v) {
+             reals pre = product(v[1], v[0], D, F, N), y(D * N, 0.0);
+             for (size_t i = 0; i < pre.size(); ++i) pre[i] += v[2][i % F];
+             if (chosen->empty()) *chosen = best_by_sorting(pre, F, N, k);
+             for (int64_t n = 0; n < N; ++n)
+                 for (int64_t j = 0; j < F; ++j)
+                     for (int64_t i = 0; i < D && (*chosen)[n * F + j]; ++i) y[n * D + i] += pre[n * F + j] * v[3][j * D + i];
+             return y;
+         }}, 420);
+    CHECK_EQ(std::count(chosen->begin(), chosen->end(), true), k * N);
+}
+
+// Small whole numbers, so that products are exact and many of them equal: the lower latent wins, whoever computes it.
+YAPO_TEST(TrainCodes_TopK_ChoosesAsSortingDoes) {
+    constexpr int64_t d = 6, f = 700, n = 300;
+    random_source rng(21);
+    yapo::train::context_ptr ctx(ggml_init({size_t(64) << 20, nullptr, false}));
+    const auto whole = [&](int64_t ne0, int64_t ne1, int32_t low, int32_t high) {
+        ggml_tensor * t = ggml_new_tensor_2d(ctx.get(), GGML_TYPE_F32, ne0, ne1);
+        for (int64_t i = 0; i < ne0 * ne1; ++i) static_cast<float *>(t->data)[i] = float(low + rng.below(high - low + 1));
+        return t;
+    };
+    ggml_tensor * x = whole(d, n, -2, 2), * enc = whole(d, f, -2, 2), * bias = whole(f, 1, -2, 1);
+    const auto real = [](const ggml_tensor * t) { const float * p = static_cast<const float *>(t->data); return reals(p, p + ggml_nelements(t)); };
+    reals pre = product(real(enc), real(x), d, f, n);
+    const reals shift = real(bias);
+    for (size_t i = 0; i < pre.size(); ++i) pre[i] += shift[i % f];
+    for (const int32_t k : {1, 5, 40, 699}) {
+        const std::vector<bool> expected = best_by_sorting(pre, f, n, k);
+        for (const int32_t workers : {1, 3}) {
+            ggml_tensor * codes = ag::encode_top(ctx.get(), x, enc, bias, k, top_options(n, std::min<int32_t>(k, ag::code_slice), workers));
+            ggml_cgraph * graph = ggml_new_graph(ctx.get());
+            ggml_build_forward_expand(graph, codes);
+            yapo::train::compute(yapo::train::new_cpu_backend().get(), graph);
+            std::vector<bool> mine(f * n, false);
+            ag::each_active(codes, [&](int64_t row, int64_t latent, float value) {
+                mine[row * f + latent] = true;
+                CHECK_EQ(value, float(pre[row * f + latent]));
+            });
+            CHECK_MSG(mine == expected, "k %d, %d workers", k, workers);
+        }
+    }
+}

@@ -4,11 +4,12 @@ using YaPO.Llama.Cli.Errors;
 using YaPO.Llama.Cli.Options;
 using YaPO.Llama.Cli.Terminal;
 using YaPO.Llama.Gguf;
+using YaPO.Llama.Steering;
 using YaPO.Llama.Training;
 
 namespace YaPO.Llama.Cli.Commands;
 
-/// <summary><c>sae train</c>: a JumpReLU SAE of a model's residual stream, from text.</summary>
+/// <summary><c>sae train</c>: a JumpReLU or TopK SAE of a model's residual stream, from text.</summary>
 internal static class SaeTrainCommand
 {
     internal sealed record Options(SaeTrainingOptions Training, bool Json);
@@ -26,7 +27,18 @@ internal static class SaeTrainCommand
         var layer = new Option<int>("--layer") { Description = "Zero-based block whose output is encoded (required).", Required = true, HelpName = "L" }.Within(0, 100_000);
         var output = SingleOptions.Output("SAE GGUF");
         var latents = SingleOptions.Number("--latents", "Latents F.", defaults.Latents, 1, 1 << 26, "F");
-        var l0 = SingleOptions.Number("--target-l0", "Mean number of active latents per token that the sparsity penalty is steered to.", defaults.TargetL0, 0, 1e6, "X");
+        var activation = new Option<string>("--activation")
+        {
+            Description = "jumprelu: thresholds are learned, latents do not depend on each other; topk: the k largest of each token are active.",
+            DefaultValueFactory = _ => "jumprelu",
+            HelpName = "NAME",
+        }.OneOf("jumprelu", "topk");
+        var l0 = SingleOptions.Number("--target-l0", "jumprelu: mean number of active latents per token that the sparsity penalty is steered to.", defaults.TargetL0, 0, 1e6, "X");
+        var k = SingleOptions.Number("--k", "topk: active latents per token.", defaults.TopK, 1, 1 << 26, "N");
+        var threshold = new Option<bool>("--as-threshold")
+        {
+            Description = "topk: write a JumpReLU SAE with one threshold, measured on the text so that k latents are active on average (default: topk). A vector then needs only the latents it steers.",
+        };
         var rows = SingleOptions.Number("--rows", "Token positions to train on; the text is repeated as needed.", defaults.Rows, 64, long.MaxValue, "N");
         var batch = SingleOptions.Number("--batch-size", "Rows per step.", defaults.BatchSize, 64, 1 << 20, "N");
         var rate = SingleOptions.Number("--learning-rate", "Peak learning rate of Adam, on rows of unit variance.", defaults.LearningRate, 0, 1e3, "X");
@@ -43,9 +55,9 @@ internal static class SaeTrainCommand
         var checkpointOptions = new CheckpointOptions(60);
         var json = SingleOptions.Json();
         var engineOptions = new EngineOptions();
-        var command = new Command("train", "Train a JumpReLU SAE on the residual stream of a model.")
+        var command = new Command("train", "Train an SAE on the residual stream of a model: any architecture that has the layer hook (see doctor).")
         {
-            model, data, layer, output, latents, l0, rows, batch, rate, bandwidth, resample, evaluation, block, maxTokens, seed, name, license, attribution, type, json,
+            model, data, layer, output, latents, activation, l0, k, threshold, rows, batch, rate, bandwidth, resample, evaluation, block, maxTokens, seed, name, license, attribution, type, json,
         };
         checkpointOptions.AddTo(command);
         engineOptions.AddTo(command, withContext: false);
@@ -63,7 +75,10 @@ internal static class SaeTrainCommand
                         Layer = parsed.GetRequiredValue(layer),
                         Output = parsed.GetRequiredValue(output),
                         Latents = parsed.GetValue(latents),
+                        Activation = parsed.GetValue(activation) == "topk" ? SaeActivation.TopK : SaeActivation.JumpRelu,
                         TargetL0 = parsed.GetValue(l0),
+                        TopK = parsed.GetValue(k),
+                        AsThreshold = parsed.GetValue(threshold),
                         Rows = parsed.GetValue(rows),
                         BatchSize = parsed.GetValue(batch),
                         LearningRate = parsed.GetValue(rate),
@@ -100,13 +115,37 @@ internal static class SaeTrainCommand
             console, training.Output, training.CheckpointFolder, progress => SaeTrainer.Train(training, console.Note, progress, cancellation)).ConfigureAwait(false);
         if (options.Json)
         {
-            console.WriteJson(new { training.Output, result.Bytes, training.Layer, training.Latents, result.ExplainedVariance, result.L0, result.Dead, result.Steps, result.Rows, result.Seconds });
+            console.WriteJson(new
+            {
+                training.Output,
+                result.Bytes,
+                training.Layer,
+                training.Latents,
+                Activation = training.WritesTopK ? "topk" : "jumprelu",
+                result.ExplainedVariance,
+                result.L0,
+                result.TrainedExplainedVariance,
+                result.TrainedL0,
+                result.Dead,
+                result.Steps,
+                result.Rows,
+                result.Seconds,
+            });
         }
         else
         {
             console.Out.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,
                 $"wrote {training.Output}, {Sizes.Text(result.Bytes)}: {training.Latents} latents of layer {training.Layer}; on held-out text explained variance {result.ExplainedVariance:0.000}, L0 {result.L0:0.0}; {result.Dead} dead latents; {result.Rows} rows in {result.Seconds:0} s"));
+            if (result.TrainedExplainedVariance is { } trained)
+            {
+                console.Out.WriteLine(string.Create(
+                    CultureInfo.InvariantCulture, $"  trained as topk {training.TopK}: explained variance {trained:0.000}, L0 {result.TrainedL0:0.0}; the file has one threshold for all latents instead"));
+            }
+            else if (training.WritesTopK)
+            {
+                console.Note("in a TopK SAE every latent depends on all others, so steering with it computes the whole encoder; --as-threshold writes one whose vectors need only the latents they steer");
+            }
         }
 
         return ExitCodes.Success;

@@ -20,7 +20,7 @@ internal static class TrainingRun
         {
             return await Task.Run(
                 () => train(p => (line ??= console.Progress($"training {Path.GetFileName(output)}", p.TotalSteps, "steps"))
-                    .Report(p.Step, string.Create(CultureInfo.InvariantCulture, $"loss {p.Loss:0.000}, {p.Details}"), p.Remaining)),
+                    .Report(p.Step, double.IsNaN(p.Loss) ? p.Details : string.Create(CultureInfo.InvariantCulture, $"loss {p.Loss:0.000}, {p.Details}"), p.Remaining)),
                 CancellationToken.None).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (checkpointFolder is not null)

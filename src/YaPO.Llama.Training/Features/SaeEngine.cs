@@ -40,6 +40,9 @@ public sealed record SaeEngineOptions
     /// <summary>Learning rate of log θ, relative to that of the other parameters.</summary>
     public double ThresholdRate { get; init; } = 1;
 
+    /// <summary>0: JumpReLU. Otherwise the k largest pre-activations of a row are active, through a ReLU; there are no thresholds.</summary>
+    public int TopK { get; init; }
+
     /// <summary>Threshold θ that every latent starts with.</summary>
     public double InitialThreshold { get; init; } = 0.1;
 
@@ -74,6 +77,7 @@ public sealed class SaeEngine : IDisposable
         native.gradient_clip = (float)options.GradientClip;
         native.seed = options.Seed;
         native.threshold_rate = (float)options.ThresholdRate;
+        native.k = options.TopK;
         NativeMethods.yapo_sae_create(native, mean, (float)options.InitialThreshold, out _handle, out var error).Check(error);
     }
 
@@ -94,17 +98,31 @@ public sealed class SaeEngine : IDisposable
         return (Report(step), g);
     }
 
-    /// <summary>Forward only; <paramref name="fired"/> [F] (or empty) receives in how many rows each latent was active.</summary>
-    public SaeStep Evaluate(ReadOnlySpan<float> rows, Span<long> fired = default)
+    /// <summary>
+    /// Forward only; <paramref name="fired"/> [F] (or empty) receives in how many rows each latent was active, <paramref name="largest"/> [F] (or empty)
+    /// its largest activation.
+    /// </summary>
+    public SaeStep Evaluate(ReadOnlySpan<float> rows, Span<long> fired = default, Span<float> largest = default)
     {
-        if (fired.Length != 0 && fired.Length != _f)
+        if ((fired.Length != 0 && fired.Length != _f) || (largest.Length != 0 && largest.Length != _f))
         {
-            throw new ArgumentException($"{fired.Length} counters for {_f} latents", nameof(fired));
+            throw new ArgumentException($"{fired.Length} counters and {largest.Length} maxima for {_f} latents", nameof(fired));
         }
 
         var step = NewStep();
-        NativeMethods.yapo_sae_evaluate(_handle, rows, Rows(rows), ref step, fired, out var error).Check(error);
+        NativeMethods.yapo_sae_evaluate(_handle, rows, Rows(rows), ref step, fired, largest, out var error).Check(error);
         return Report(step);
+    }
+
+    /// <summary>Rows that each latent has been trained on since it was last active or resampled, [F].</summary>
+    public void Quiet(Span<long> rows)
+    {
+        if (rows.Length != _f)
+        {
+            throw new ArgumentException($"{rows.Length} counters for {_f} latents", nameof(rows));
+        }
+
+        NativeMethods.yapo_sae_quiet(_handle, rows, out var error).Check(error);
     }
 
     /// <summary>Squared reconstruction error of every row.</summary>

@@ -19,6 +19,7 @@ internal sealed class TrainingClock(double earlierSeconds)
     private readonly Stopwatch _watch = Stopwatch.StartNew();
     private double _last;
     private double _perStep;
+    private long _ticks;
 
     public double Seconds => earlierSeconds + _watch.Elapsed.TotalSeconds;
 
@@ -30,9 +31,13 @@ internal sealed class TrainingClock(double earlierSeconds)
         var now = _watch.Elapsed.TotalSeconds;
         var step = now - _last;
         _last = now;
+        _ticks++;
         _perStep = _perStep == 0 ? step : ((1 - Smoothing) * _perStep) + (Smoothing * step);
         return step;
     }
+
+    /// <summary>From the mean over this run, for jobs whose steps differ much: some wait for their data to be computed.</summary>
+    public TimeSpan RemainingByMean(long steps) => TimeSpan.FromSeconds(_ticks == 0 ? 0 : _watch.Elapsed.TotalSeconds / _ticks * steps);
 
     public TimeSpan Remaining(long steps) => TimeSpan.FromSeconds(_perStep * steps);
 }

@@ -7,13 +7,15 @@ namespace YaPO.Llama.Training.Residuals;
 /// full, then its rows are shuffled. Block b is a function of seed and b alone, so a resumed run recomputes only the block it stopped in.
 /// BOS rows are left out: their norm is tens of times that of others.
 /// </summary>
-public sealed class RowBlocks
+public sealed class RowBlocks : IDisposable
 {
     private readonly int[][] _windows;
     private readonly int[] _rowsOf;
     private readonly int _capacity;
     private readonly ulong _seed;
     private readonly int _bos;
+    private ResidualStore? _kept;
+    private long[] _firstKept = [];
     private long _nextWindow;
     private long _nextBlock;
 
@@ -62,20 +64,61 @@ public sealed class RowBlocks
         }
     }
 
-    /// <summary>Runs the windows of a block and shuffles their rows, [rows, D].</summary>
-    public float[] Load(ResidualCapture capture, long block, int[] windows, int rows, int sequences, CancellationToken cancellation = default)
+    /// <summary>
+    /// Runs all windows once and keeps their rows, for text that is read several times: blocks are then copies. Rows depend to rounding on what they are
+    /// computed together with, so a stream keeps all of them from the start or none.
+    /// </summary>
+    public void Keep(ResidualCapture capture, int sequences, Action<long>? progress = null, CancellationToken cancellation = default)
     {
-        var shuffled = new float[rows * capture.Width];
-        var place = new SeededRandom(_seed, "rows", block).Permutation(rows);
+        var store = new ResidualStore(RowsPerEpoch, capture.Width);
+        try
+        {
+            var row = 0L;
+            Capture(capture, [.. Enumerable.Range(0, _windows.Length)], sequences, r => r.CopyTo(store.Slice(row++, 1)), progress, cancellation);
+        }
+        catch
+        {
+            store.Dispose();
+            throw;
+        }
+
+        var first = 0L;
+        _firstKept = Array.ConvertAll(_rowsOf, rows => (first += rows) - rows);
+        _kept = store;
+    }
+
+    /// <summary>The rows of the windows of a block, shuffled, [rows, D]; <paramref name="progress"/> gets how many have been computed.</summary>
+    public float[] Load(ResidualCapture capture, (long Block, int[] Windows, int Rows) block, int sequences, Action<long>? progress = null, CancellationToken cancellation = default)
+    {
+        var shuffled = new float[checked(block.Rows * capture.Width)];
+        var place = new SeededRandom(_seed, "rows", block.Block).Permutation(block.Rows);
         var row = 0;
-        Capture(capture, windows, sequences, r => r.CopyTo(shuffled.AsSpan(place[row++] * capture.Width)), cancellation);
+        void Put(ReadOnlySpan<float> r) => r.CopyTo(shuffled.AsSpan(place[row++] * capture.Width));
+        if (_kept is null)
+        {
+            Capture(capture, block.Windows, sequences, Put, progress, cancellation);
+            return shuffled;
+        }
+
+        foreach (var w in block.Windows)
+        {
+            for (var r = 0; r < _rowsOf[w]; r++)
+            {
+                Put(_kept.Slice(_firstKept[w] + r, 1));
+            }
+        }
+
         return shuffled;
     }
 
+    /// <inheritdoc/>
+    public void Dispose() => _kept?.Dispose();
+
     /// <summary>Runs windows several at a time and hands out their rows in order, without BOS.</summary>
-    private void Capture(ResidualCapture capture, int[] windows, int sequences, RowVisitor visit, CancellationToken cancellation)
+    private void Capture(ResidualCapture capture, int[] windows, int sequences, RowVisitor visit, Action<long>? progress, CancellationToken cancellation)
     {
         var buffer = new float[capture.MaxTokens * capture.Width];
+        var done = 0L;
         for (var i = 0; i < windows.Length;)
         {
             cancellation.ThrowIfCancellationRequested();
@@ -89,6 +132,7 @@ public sealed class RowBlocks
             }
 
             capture.Run(group, buffer.AsSpan(0, tokens * capture.Width), cancellation);
+            progress?.Invoke(done += tokens);
             var at = 0;
             foreach (var window in group)
             {

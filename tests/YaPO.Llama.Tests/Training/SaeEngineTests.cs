@@ -51,6 +51,54 @@ public sealed class SaeEngineTests(ITestOutputHelper output)
     }
 
     [Fact]
+    public void Gradient_TopK_AgreesWithFiniteDifferences()
+    {
+        const int k = 7;
+        var (engine, rows, mean) = Make(Small with { TopK = k }, 16);
+        using var owned = engine;
+        var oracle = new SaeOracle(engine.Weights(), rows, mean, 0, 0);
+        var gates = new bool[16 * F];
+        for (var n = 0; n < 16; n++)
+        {
+            foreach (var j in Enumerable.Range(0, F).Where(j => oracle.Pre(n, j) > 0).OrderByDescending(j => oracle.Pre(n, j)).Take(k))
+            {
+                gates[(n * F) + j] = true;
+            }
+        }
+
+        var (step, gradient) = engine.Gradient(rows, 0);
+        step.Loss.Should().BeApproximately(oracle.Loss(gates), 1e-5 * oracle.Loss(gates));
+        step.L0.Should().Be(k);
+        Compare("enc", gradient.Enc, oracle.Enc, oracle, gates);
+        Compare("enc_bias", gradient.EncBias, oracle.EncBias, oracle, gates);
+        Compare("dec_bias", gradient.DecBias, oracle.DecBias, oracle, gates);
+        gradient.LogThreshold.Should().OnlyContain(g => g == 0);
+        engine.Weights().Threshold.ToArray().Should().OnlyContain(t => t == 0);
+    }
+
+    [Fact]
+    public void Quiet_CountsRowsSinceALatentWasActive()
+    {
+        var (engine, rows, _) = Make(Small with { TopK = 1 }, 32);
+        using var owned = engine;
+        var (before, quiet, fired) = (new long[F], new long[F], new long[F]);
+        engine.TrainStep(rows, 0, 0);
+        engine.TrainStep(rows, 0, 0); // a rate of 0: the same latents again
+        engine.Quiet(quiet);
+        engine.Evaluate(rows, fired);
+        for (var j = 0; j < F; j++)
+        {
+            quiet[j].Should().Be(fired[j] > 0 ? 0 : 64);
+        }
+
+        fired.Should().Contain(0).And.Contain(n => n > 0);
+        var dead = Array.IndexOf(fired, 0);
+        engine.Resample([dead], rows.AsSpan(0, D));
+        engine.Quiet(before);
+        before[dead].Should().Be(0);
+    }
+
+    [Fact]
     public void TrainStep_AnyNumberOfWorkers_GivesTheSameBytes()
     {
         var results = new List<float[]>();

@@ -1,6 +1,7 @@
 using Xunit.Abstractions;
 using YaPO.Llama.Models;
 using YaPO.Llama.Sae;
+using YaPO.Llama.Steering;
 using YaPO.Llama.Tests.Sessions;
 using YaPO.Llama.Training;
 using YaPO.Llama.Training.Features;
@@ -55,6 +56,7 @@ public sealed class SaeTrainerTests(ITestOutputHelper output) : NativeTest
 
         var end = learner.Evaluate(test);
         output.WriteLine($"explained variance {start.ExplainedVariance:F3} -> {end.ExplainedVariance:F3}, L0 {start.L0:F1} -> {end.L0:F1}, resampled {learner.Resampled}, penalty {learner.Sparsity:E2}");
+        start.ExplainedVariance.Should().BePositive("the encoder starts at its best scale, not rebuilding rows several times over");
         end.L0.Should().BeInRange(3, 5);
         end.ExplainedVariance.Should().BeGreaterThan(0.85);
 
@@ -90,13 +92,56 @@ public sealed class SaeTrainerTests(ITestOutputHelper output) : NativeTest
     }
 
     [Fact]
-    public void Train_StoppedAndResumedWithOtherWorkers_WritesTheSameBytes()
+    public void Train_TopK_WritesKAndFindsKLatentsPerRow()
     {
         WriteCorpus();
-        SaeTrainer.Train(Options());
+        var result = SaeTrainer.Train(Options() with { Activation = SaeActivation.TopK, TopK = 6 });
+        using var sae = SaeFile.Open(_world["out.gguf"]);
+        (sae.Info.Activation, sae.Info.TopK).Should().Be((SaeActivation.TopK, 6));
+        sae.Info.Conversion.Should().BeEmpty();
+        result.L0.Should().BeInRange(5, 6);
+        result.ExplainedVariance.Should().BeGreaterThan(0.3);
+        result.TrainedL0.Should().BeNull();
+        sae.Rate!.Sum().Should().BeApproximately(6, 0.5f);
+    }
+
+    [Fact]
+    public void Train_TopKWrittenWithAThreshold_IsAJumpReluOfTheSameL0()
+    {
+        WriteCorpus();
+        var result = SaeTrainer.Train(Options() with { Activation = SaeActivation.TopK, TopK = 6, AsThreshold = true });
+        using var sae = SaeFile.Open(_world["out.gguf"]);
+        sae.Info.Activation.Should().Be(SaeActivation.JumpRelu);
+        sae.Info.Conversion.Should().ContainSingle().Which.Should().Contain("topk 6").And.Contain("threshold");
+        sae.Threshold.Distinct().Should().ContainSingle().Which.Should().BePositive();
+        result.TrainedL0.Should().BeInRange(5, 6);
+        result.L0.Should().BeInRange(3, 9, "held-out rows are few");
+        output.WriteLine($"topk: explained variance {result.TrainedExplainedVariance:F3}, L0 {result.TrainedL0:F2}; with a threshold {result.ExplainedVariance:F3}, {result.L0:F2}");
+
+        // The rates in the file are of the rows that the threshold was measured on: there, k are active on average.
+        sae.Rate!.Sum().Should().BeApproximately(6, 0.01f);
+    }
+
+    [Fact]
+    public void Train_MoreThanTheMachineHolds_IsRefusedWithTheFigures()
+    {
+        WriteCorpus();
+        var huge = () => SaeTrainer.Train(Options() with { Latents = 1 << 26, TargetL0 = 8, BatchSize = 1024, Rows = 2048, BlockRows = 1 << 20, EvaluationRows = 1 << 20 });
+        huge.Should().Throw<YapoException>().WithMessage("*GiB of memory*--latents*");
+        var memory = Llama.Training.Features.SaeMemory.Estimate(Options() with { Latents = 16384, BatchSize = 2048, BlockRows = 65536, EvaluationRows = 8192 }, 2304, 0);
+        (memory.State / (double)(1L << 30)).Should().BeApproximately(16384.0 * 2304 * 40 / (1L << 30), 1e-9);
+    }
+
+    [Theory]
+    [InlineData(SaeActivation.JumpRelu)]
+    [InlineData(SaeActivation.TopK)]
+    public void Train_StoppedAndResumedWithOtherWorkers_WritesTheSameBytes(SaeActivation activation)
+    {
+        WriteCorpus();
+        SaeTrainer.Train(Options() with { Activation = activation });
         var whole = File.ReadAllBytes(_world["out.gguf"]);
         File.Delete(_world["out.gguf"]);
-        var options = Options() with { CheckpointFolder = _world["checkpoint"], Resume = true, Workers = 2 };
+        var options = Options() with { Activation = activation, CheckpointFolder = _world["checkpoint"], Resume = true, Workers = 2 };
         foreach (var at in new[] { 5, 27 })
         {
             using var stop = new CancellationTokenSource();
@@ -135,7 +180,7 @@ public sealed class SaeTrainerTests(ITestOutputHelper output) : NativeTest
         using var capture = new ResidualCapture(model, TinyWorld.Layer, 256, 1, 4);
         var next = blocks.Next();
         next.Windows.Should().BeEquivalentTo(Enumerable.Range(0, 20));
-        var rows = blocks.Load(capture, next.Block, next.Windows, next.Rows, 4);
+        var rows = blocks.Load(capture, next, 4);
         var expected = new List<string>();
         foreach (var window in windows)
         {
@@ -158,6 +203,7 @@ public sealed class SaeTrainerTests(ITestOutputHelper output) : NativeTest
         Output = _world["out.gguf"],
         Latents = 64,
         TargetL0 = 8,
+        TopK = 8,
         Rows = 128 * 40,
         BatchSize = 128,
         BlockRows = 1024,

@@ -126,7 +126,7 @@ const kernel_entry decode_kernel = {"decode", compute_decode, [](tape & t, ggml_
 
 const kernel_entry count_kernel = {"count", compute_count, [](tape & t, ggml_tensor * y, ggml_tensor * dy) {
     ggml_tensor * codes = y->src[0], * theta = y->src[1];
-    if (t.wants(theta)) {
+    if (t.wants(theta)) { // NULL is never wanted
         const int64_t ne[4] = {theta->ne[0], 1, 1, 1};
         t.accumulate(theta, kernel_node(t.ctx(), count_back_kernel.compute, ne, {codes, t.transposed(codes), t.contiguous(dy)}, no_params{}));
     }

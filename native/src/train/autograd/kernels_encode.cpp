@@ -1,4 +1,4 @@
-// encode: the dense product slice by slice, and the lists of what it leaves; its gradients by latent.
+// encode with thresholds: the dense product slice by slice, and the lists of what it leaves; its gradients by latent.
 #include "train/autograd/gemm.h"
 #include "train/autograd/sparse.h"
 #include "train/autograd/vector_math.h"
@@ -11,9 +11,6 @@
 namespace yapo::autograd {
 
 namespace {
-
-constexpr int64_t row_tile = 256; // a tile of the product, [row_tile, code_slice], stays in the second-level cache
-constexpr int64_t scan     = 32;  // latents looked at together: most groups hold no candidate
 
 const float * floats(const ggml_tensor * t) { return static_cast<const float *>(t->data); }
 
@@ -29,13 +26,9 @@ void each_tile(const ggml_tensor * x, const ggml_tensor * enc, int64_t first, in
     }
 }
 
-void cut_short(const code_lists & lists, int64_t s) {
-    if (lists.needed(s) > lists.params().capacity) {
-        std::fill_n(lists.start(s), lists.n_rows() + 1, 0);
-    }
-}
+} // namespace
 
-void compute_jump(ggml_tensor * y) {
+void choose_above(ggml_tensor * y) {
     const code_lists lists(y);
     const code_params & p = lists.params();
     const float half = 0.5f * p.bandwidth;
@@ -77,13 +70,19 @@ void compute_jump(ggml_tensor * y) {
                 }
             }
         });
-        start[lists.n_rows()] = found;
-        lists.needed(s) = found;
-        cut_short(lists, s);
+        lists.close(s, found);
     });
 }
 
-void compute_encode(ggml_tensor * y, int, int, void *) { compute_jump(y); }
+namespace {
+
+void compute_encode(ggml_tensor * y, int, int, void *) {
+    if (kernel_params<code_params>(y).k > 0) {
+        choose_top(y);
+    } else {
+        choose_above(y);
+    }
+}
 
 void compute_by_latent(ggml_tensor * y, int, int, void *) {
     const code_lists lists(y->src[0]);
@@ -132,14 +131,22 @@ void compute_encode_scalars(ggml_tensor * y, int, int, void *) {
     });
 }
 
+ggml_tensor * codes_node(ggml_context * ctx, ggml_tensor * x, ggml_tensor * enc, ggml_tensor * bias, ggml_tensor * theta, int32_t k, const code_options & o) {
+    const int64_t N = x->ne[1], F = enc->ne[1];
+    const int64_t ne[4] = {code_lists::words(N, o.capacity), (F + code_slice - 1) / code_slice, 1, 1};
+    const code_params p{static_cast<int32_t>(N), static_cast<int32_t>(F), o.n_workers, o.capacity, o.bandwidth, k};
+    return theta ? kernel_node(ctx, encode_kernel.compute, ne, {x, enc, bias, theta}, p) : kernel_node(ctx, encode_kernel.compute, ne, {x, enc, bias}, p);
+}
+
 } // namespace
 
 const kernel_entry codes_by_latent_kernel = {"codes_by_latent", compute_by_latent, nullptr};
 const kernel_entry encode_scalars_kernel  = {"encode_scalars", compute_encode_scalars, nullptr};
 
 const kernel_entry encode_kernel = {"encode", compute_encode, [](tape & t, ggml_tensor * y, ggml_tensor * dy) {
-    ggml_tensor * x = y->src[0], * enc = y->src[1], * bias = y->src[2], * theta = y->src[3];
-    if (theta && kernel_params<code_params>(y).bandwidth <= 0.0f) {
+    const code_params & p = kernel_params<code_params>(y);
+    ggml_tensor * x = y->src[0], * enc = y->src[1], * bias = y->src[2], * theta = y->src[3]; // NULL for top-k
+    if (theta && p.bandwidth <= 0.0f) {
         fail(YAPO_ERR_INTERNAL, "autograd: codes without a bandwidth have no gradient");
     }
     if (t.wants(x)) {
@@ -160,10 +167,11 @@ const kernel_entry encode_kernel = {"encode", compute_encode, [](tape & t, ggml_
 }};
 
 ggml_tensor * encode(ggml_context * ctx, ggml_tensor * x, ggml_tensor * enc, ggml_tensor * bias, ggml_tensor * theta, const code_options & o) {
-    const int64_t N = x->ne[1], F = enc->ne[1];
-    const int64_t ne[4] = {code_lists::words(N, o.capacity), (F + code_slice - 1) / code_slice, 1, 1};
-    const code_params p{static_cast<int32_t>(N), static_cast<int32_t>(F), o.n_workers, o.capacity, o.bandwidth, o.k};
-    return theta ? kernel_node(ctx, encode_kernel.compute, ne, {x, enc, bias, theta}, p) : kernel_node(ctx, encode_kernel.compute, ne, {x, enc, bias}, p);
+    return codes_node(ctx, x, enc, bias, theta, 0, o);
+}
+
+ggml_tensor * encode_top(ggml_context * ctx, ggml_tensor * x, ggml_tensor * enc, ggml_tensor * bias, int32_t k, const code_options & o) {
+    return codes_node(ctx, x, enc, bias, nullptr, k, o);
 }
 
 ggml_tensor * codes_by_latent(ggml_context * ctx, ggml_tensor * codes) {

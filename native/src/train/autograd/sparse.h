@@ -1,6 +1,6 @@
 // Sparse codes of an autoencoder as CUSTOM kernels with backward rules of their own. N rows of width D, F latents.
 //
-//   encode  x [D, N], enc [D, F], bias [F] (and theta [F])   codes: which latents of which row are active, and their values
+//   encode  x [D, N], enc [D, F], bias [F], theta [F]        codes: which latents of which row are active, and their values
 //   decode  codes, dec [D, F]                                [D, N]  y_n = sum over the active latents j of row n of z_nj dec_j
 //   count   codes, theta                                     [N]     L0 of each row
 //
@@ -29,15 +29,16 @@ struct code_options {
     int32_t n_workers = 1;
     int32_t capacity  = 0;    // entries that a slice of latents has room for; see codes_needed
     float   bandwidth = 0.0f; // w: entries within w / 2 of their threshold are listed too (JumpReLU); 0: forward only
-    int32_t k         = 0;    // > 0: the k largest positive pre-activations of a row (the lower latent first among equals)
 };
 
 constexpr int64_t code_slice = 256; // latents of a slice
 
-// JumpReLU: pre = enc . x + bias, active where pre > theta, z = pre there. Top-k (options.k > 0): theta is NULL.
+// JumpReLU: pre = enc . x + bias, active where pre > theta, z = pre there.
 ggml_tensor * encode(ggml_context * ctx, ggml_tensor * x, ggml_tensor * enc, ggml_tensor * bias, ggml_tensor * theta, const code_options & options);
+// Top-k: the k largest positive pre-activations of a row (the lower latent first among equals).
+ggml_tensor * encode_top(ggml_context * ctx, ggml_tensor * x, ggml_tensor * enc, ggml_tensor * bias, int32_t k, const code_options & options);
 ggml_tensor * decode(ggml_context * ctx, ggml_tensor * codes, ggml_tensor * dec);
-ggml_tensor * count(ggml_context * ctx, ggml_tensor * codes, ggml_tensor * theta);
+ggml_tensor * count(ggml_context * ctx, ggml_tensor * codes, ggml_tensor * theta); // theta NULL: no gradient
 
 // The same entries ordered by latent, then row: what gradients with respect to latents walk. tape::transposed gives it.
 ggml_tensor * codes_by_latent(ggml_context * ctx, ggml_tensor * codes);
@@ -53,22 +54,4 @@ void each_active(const ggml_tensor * codes, F && visit);
 
 } // namespace yapo::autograd
 
-#include "train/autograd/sparse_layout.h"
-
-namespace yapo::autograd {
-
-template <typename F>
-void each_active(const ggml_tensor * codes, F && visit) {
-    const code_lists lists(codes);
-    for (int64_t row = 0; row < lists.n_rows(); ++row) {
-        for (int64_t s = 0; s < lists.n_slices(); ++s) {
-            for (const code * c = lists.begin(s, row); c < lists.end(s, row); ++c) {
-                if (c->active()) {
-                    visit(row, s * code_slice + c->latent(), c->value);
-                }
-            }
-        }
-    }
-}
-
-} // namespace yapo::autograd
+#include "train/autograd/sparse_layout.h" // each_active

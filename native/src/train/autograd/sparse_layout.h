@@ -11,6 +11,8 @@
 #include "train/autograd/kernel_table.h"
 #include "train/autograd/sparse.h"
 
+#include <algorithm>
+
 namespace yapo::autograd {
 
 struct code {
@@ -47,10 +49,25 @@ public:
     code *    begin(int64_t s, int64_t row) const { return entries(s) + start(s)[row]; }
     code *    end(int64_t s, int64_t row) const { return entries(s) + start(s)[row + 1]; }
 
+    // The last row of a slice is done; `found` entries in all.
+    void close(int64_t s, int64_t found) const {
+        start(s)[p_.n_rows] = needed(s) = static_cast<int32_t>(found);
+        if (found > p_.capacity) {
+            std::fill_n(start(s), p_.n_rows + 1, 0);
+        }
+    }
+
 private:
     const ggml_tensor * t_;
     const code_params & p_;
 };
+
+// What encode computes, with thresholds and without.
+void choose_above(ggml_tensor * codes);
+void choose_top(ggml_tensor * codes);
+
+constexpr int64_t row_tile = 256; // a tile of the product, [row_tile, code_slice], stays in the second-level cache
+constexpr int64_t scan     = 32;  // latents looked at together: most groups hold no candidate
 
 struct code_place { int32_t entry, row; };
 
@@ -64,5 +81,19 @@ public:
 private:
     const ggml_tensor * t_;
 };
+
+template <typename F>
+void each_active(const ggml_tensor * codes, F && visit) {
+    const code_lists lists(codes);
+    for (int64_t row = 0; row < lists.n_rows(); ++row) {
+        for (int64_t s = 0; s < lists.n_slices(); ++s) {
+            for (const code * c = lists.begin(s, row); c < lists.end(s, row); ++c) {
+                if (c->active()) {
+                    visit(row, s * code_slice + c->latent(), c->value);
+                }
+            }
+        }
+    }
+}
 
 } // namespace yapo::autograd

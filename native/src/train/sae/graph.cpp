@@ -41,8 +41,9 @@ void loss_graph::build(const trainer & t, int64_t n_rows) {
     o.n_workers = t.n_workers;
     o.capacity  = capacity_;
     o.bandwidth = with_gradient_ ? t.bandwidth : 0.0f;
-    ggml_tensor * theta = ggml_exp(ctx, log_theta_);
-    codes_     = autograd::encode(ctx, x_, enc_, enc_bias_, theta, o);
+    const bool top = t.k > 0;
+    ggml_tensor * theta = top ? nullptr : ggml_exp(ctx, log_theta_);
+    codes_     = top ? autograd::encode_top(ctx, x_, enc_, enc_bias_, t.k, o) : autograd::encode(ctx, x_, enc_, enc_bias_, theta, o);
     error_     = ggml_sub(ctx, ggml_add(ctx, autograd::decode(ctx, codes_, dec_), dec_bias_), x_);
     row_error_ = ggml_sum_rows(ctx, ggml_sqr(ctx, error_));
     l0_        = autograd::count(ctx, codes_, theta);
@@ -58,14 +59,19 @@ void loss_graph::build(const trainer & t, int64_t n_rows) {
         ggml_set_input(seed_error_);
         ggml_set_input(seed_l0_);
         autograd::tape tape(ctx, {});
+        std::vector<ggml_tensor *> roots{row_error_};
         tape.seed(row_error_, seed_error_);
-        tape.seed(l0_, seed_l0_);
-        tape.differentiate({row_error_, l0_}, {enc_, enc_bias_, log_theta_, dec_, dec_bias_});
+        if (!top) {
+            roots.push_back(l0_);
+            tape.seed(l0_, seed_l0_);
+        }
+        tape.differentiate(roots, {enc_, enc_bias_, log_theta_, dec_, dec_bias_});
         for (ggml_tensor * p : {enc_, enc_bias_, log_theta_, dec_, dec_bias_}) {
-            ggml_tensor * g = tape.contiguous(tape.gradient(p));
-            ggml_set_output(g);
-            ggml_build_forward_expand(graph_, g);
-            gradients_.push_back(g);
+            gradients_.push_back(tape.gradient(p) ? tape.contiguous(tape.gradient(p)) : nullptr);
+            if (gradients_.back()) {
+                ggml_set_output(gradients_.back());
+                ggml_build_forward_expand(graph_, gradients_.back());
+            }
         }
     }
     allocation_ = train::allocate_graph(graph_);
@@ -103,7 +109,9 @@ totals loss_graph::run(const trainer & t, const float * rows, float sparsity) {
         if (with_gradient_) {
             sum.report(sparsity); // V is divided by
             std::fill_n(static_cast<float *>(seed_error_->data), N, static_cast<float>(1.0 / sum.deviation)); // 1 / (N V)
-            std::fill_n(static_cast<float *>(seed_l0_->data), N, static_cast<float>(sparsity / static_cast<double>(N)));
+            if (seed_l0_->data) { // nothing reads it with k > 0
+                std::fill_n(static_cast<float *>(seed_l0_->data), N, static_cast<float>(sparsity / static_cast<double>(N)));
+            }
         }
         train::compute(backend_.get(), graph_);
         const int64_t needed = autograd::codes_needed(codes_);
@@ -121,7 +129,7 @@ totals loss_graph::run(const trainer & t, const float * rows, float sparsity) {
 }
 
 gradients loss_graph::gradient() const {
-    const auto at = [&](int i) { return static_cast<float *>(gradients_[i]->data); };
+    const auto at = [&](int i) { return gradients_[i] ? static_cast<float *>(gradients_[i]->data) : nullptr; };
     return {at(0), at(1), at(2), at(3), at(4)};
 }
 
@@ -132,6 +140,13 @@ loss_graph & trainer::graph(int64_t n, bool with_gradient) {
         slot = std::make_unique<loss_graph>(*this, n, with_gradient);
     }
     return *slot;
+}
+
+void trainer::count_quiet(const loss_graph & g) {
+    for (int64_t & rows : quiet) {
+        rows += g.n_rows();
+    }
+    autograd::each_active(g.codes(), [&](int64_t, int64_t latent, float) { quiet[latent] = 0; });
 }
 
 void totals::add(const totals & o) {

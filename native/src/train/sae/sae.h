@@ -1,9 +1,11 @@
-// SAE training (JumpReLU: Rajamanoharan et al. 2024, arXiv 2407.14435): parameters, loss, optimizer.
+// SAE training: parameters, loss, optimizer. JumpReLU as in Rajamanoharan et al. 2024 (arXiv 2407.14435), top-k as in Gao et al. 2024
+// (arXiv 2406.04093).
 //
 // With x~ = x - mean (fixed at creation):
 //   pre_j = enc_j . x~ + b_j        z_j = pre_j [pre_j > theta_j]     theta_j = exp(log_theta_j)
+//                                   z_j = relu(pre_j) for the k largest pre-activations of the row, with k > 0
 //   x^    = sum_j z_j dec_j + c     e = x^ - x~
-//   L     = (1/N) sum_n ( |e_n|^2 / V + sparsity * L0_n )             V = mean_n |x~_n|^2, a constant of the batch
+//   L     = (1/N) sum_n ( |e_n|^2 / V + sparsity * L0_n )             V = mean_n |x~_n|^2, a constant of the batch; no sparsity with k > 0
 //
 // The loss is a ggml graph (graph.cpp) over the sparse kernels of autograd/sparse.h, and its gradient is the tape's. One step at the
 // demo's size (D 256, F 4096, N 1024, L0 about 30; milliseconds of CPU, AVX-512, busy machine, tests/native/train_sae_speed.cpp):
@@ -69,7 +71,7 @@ public:
     const float *       error() const { return static_cast<const float *>(error_->data); }       // [N, D] e
     const float *       row_error() const { return static_cast<const float *>(row_error_->data); } // [N] |e|^2
     const ggml_tensor * codes() const { return codes_; }
-    gradients           gradient() const;
+    gradients           gradient() const;                                                       // log_theta NULL with k > 0
 
 private:
     void build(const trainer & t, int64_t n_rows);
@@ -92,13 +94,17 @@ struct trainer {
     int32_t n_workers = 1;
     float   beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, bandwidth = 0.1f, clip = 1.0f, threshold_rate = 1.0f;
     float   initial_theta = 0.1f;
+    int32_t k = 0;
     int64_t steps = 0;
 
-    std::vector<float> mean; // [D]
+    std::vector<float>   mean;  // [D]
+    std::vector<int64_t> quiet; // [F] rows trained on since the latent was last active
     parameters value, moment1, moment2;
 
     // The graph for n rows: the last one used, or a new one.
     loss_graph & graph(int64_t n, bool with_gradient);
+    // Counts on quiet latents from the last run of a training graph.
+    void         count_quiet(const loss_graph & g);
     // Forward over any number of rows, a part at a time: visit(first row of the part, the graph that holds it).
     template <typename F>
     totals forward(const float * rows, int64_t n, F && visit) {

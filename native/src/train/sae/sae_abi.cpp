@@ -1,7 +1,6 @@
-// yapo_sae_* of yapo_train.h.
-#include "sae.h"
+// yapo_sae_* of yapo_train.h: creation, steps, evaluation, resampling.
+#include "sae_abi.h"
 #include "train/autograd/sparse.h"
-#include "train/autograd/vector_math.h"
 
 #include <algorithm>
 #include <cmath>
@@ -15,8 +14,6 @@ using yapo::autograd::dot;
 
 namespace {
 
-long long ll(int64_t x) { return static_cast<long long>(x); }
-
 // A generator of our own: the standard library's distributions differ between platforms.
 struct splitmix {
     uint64_t state;
@@ -29,23 +26,6 @@ struct splitmix {
     double uniform() { return static_cast<double>(next() >> 11) * 0x1.0p-53; }
     double gaussian() { return std::sqrt(-2.0 * std::log(1.0 - uniform())) * std::cos(6.283185307179586 * uniform()); }
 };
-
-void unit(float * row, int64_t d) {
-    const float length = std::sqrt(dot(row, row, d));
-    if (length > 0) {
-        for (int64_t i = 0; i < d; ++i) {
-            row[i] /= length;
-        }
-    }
-}
-
-template <typename T>
-T & require(T * p, const char * name) {
-    if (!p) {
-        fail(YAPO_ERR_INVALID_ARGUMENT, "%s is NULL", name);
-    }
-    return *p;
-}
 
 void require_rows(const float * rows, int64_t n) {
     require(rows, "rows");
@@ -108,6 +88,9 @@ yapo_status yapo_sae_create(const yapo_sae_options * options, const float * mean
             fail(YAPO_ERR_INVALID_ARGUMENT, "beta1 %g and beta2 %g must be in [0, 1), epsilon %g and bandwidth %g above 0, gradient_clip %g and threshold_rate %g at least 0", o.beta1, o.beta2,
                  o.epsilon, o.bandwidth, o.gradient_clip, o.threshold_rate);
         }
+        if (o.k < 0 || o.k > o.f) {
+            fail(YAPO_ERR_INVALID_ARGUMENT, "k is %d, expected 0 to %lld", o.k, ll(o.f));
+        }
         if (!(initial_threshold > 0) || !std::isfinite(initial_threshold)) {
             fail(YAPO_ERR_INVALID_ARGUMENT, "initial threshold %g must be positive and finite", initial_threshold);
         }
@@ -123,6 +106,8 @@ yapo_status yapo_sae_create(const yapo_sae_options * options, const float * mean
         t.clip = o.gradient_clip;
         t.threshold_rate = o.threshold_rate;
         t.initial_theta = initial_threshold;
+        t.k = o.k;
+        t.quiet.assign(t.f, 0);
         t.mean.assign(mean, mean + t.d);
         for (auto * p : {&t.value, &t.moment1, &t.moment2}) {
             p->resize(t.f, t.d);
@@ -152,6 +137,7 @@ yapo_status yapo_sae_train_step(yapo_sae_trainer * trainer, const float * rows, 
         loss_graph & graph = t.graph(n_rows, true);
         const totals sum = graph.run(t, rows, sparsity);
         t.update(graph.gradient(), learning_rate);
+        t.count_quiet(graph);
         write_step(out, sum.report(sparsity));
     });
 }
@@ -169,24 +155,34 @@ yapo_status yapo_sae_gradient(yapo_sae_trainer * trainer, const float * rows, in
         const std::tuple<float *, const float *, int64_t> groups[] = {
             {enc, g.enc, t.f * t.d}, {enc_bias, g.enc_bias, t.f}, {log_threshold, g.log_theta, t.f}, {dec, g.dec, t.f * t.d}, {dec_bias, g.dec_bias, t.d}};
         for (const auto & [target, source, size] : groups) {
-            if (target) {
+            if (target && source) {
                 std::copy_n(source, size, target);
+            } else if (target) {
+                std::fill_n(target, size, 0.0f); // top-k has no thresholds
             }
         }
     });
 }
 
-yapo_status yapo_sae_evaluate(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, yapo_sae_step * out, int64_t * fired, yapo_error ** err) {
+yapo_status yapo_sae_evaluate(yapo_sae_trainer * trainer, const float * rows, int64_t n_rows, yapo_sae_step * out, int64_t * fired, float * largest, yapo_error ** err) {
     return guard(err, [&] {
         auto & t = require(trainer, "trainer").t;
         require_rows(rows, n_rows);
         if (fired) {
             std::fill(fired, fired + t.f, 0);
         }
+        if (largest) {
+            std::fill(largest, largest + t.f, 0.0f);
+        }
         const totals sum = t.forward(rows, n_rows, [&](int64_t, const loss_graph & graph) {
-            if (fired) {
-                autograd::each_active(graph.codes(), [&](int64_t, int64_t latent, float) { ++fired[latent]; });
-            }
+            autograd::each_active(graph.codes(), [&](int64_t, int64_t latent, float z) {
+                if (fired) {
+                    ++fired[latent];
+                }
+                if (largest) {
+                    largest[latent] = std::max(largest[latent], z);
+                }
+            });
         });
         write_step(out, sum.report(0.0f));
     });
@@ -221,6 +217,7 @@ yapo_status yapo_sae_resample(yapo_sae_trainer * trainer, const int32_t * latent
             unit(dec, t.d);
             std::copy(dec, dec + t.d, enc);
             const float projection = dot(enc, centred.data() + k * t.d, t.d);
+            t.quiet[j]           = 0;
             t.value.enc_bias[j]  = 0.0f;
             t.value.log_theta[j] = std::log(std::max(t.initial_theta, 0.5f * projection));
             for (auto * m : {&t.moment1, &t.moment2}) {
@@ -240,71 +237,6 @@ yapo_status yapo_sae_row_errors(yapo_sae_trainer * trainer, const float * rows, 
         require(errors, "errors");
         t.forward(rows, n_rows, [&](int64_t first, const loss_graph & graph) { std::copy_n(graph.row_error(), graph.n_rows(), errors + first); });
     });
-}
-
-yapo_status yapo_sae_weights(yapo_sae_trainer * trainer, float * enc, float * enc_bias, float * threshold, float * dec, float * dec_bias, yapo_error ** err) {
-    return guard(err, [&] {
-        const auto & t = require(trainer, "trainer").t;
-        std::copy(t.value.enc.begin(), t.value.enc.end(), &require(enc, "enc"));
-        std::copy(t.value.dec.begin(), t.value.dec.end(), &require(dec, "dec"));
-        require(enc_bias, "enc_bias");
-        require(threshold, "threshold");
-        require(dec_bias, "dec_bias");
-        for (int64_t j = 0; j < t.f; ++j) {
-            double shift = 0;
-            for (int64_t i = 0; i < t.d; ++i) {
-                shift += static_cast<double>(t.value.enc[j * t.d + i]) * t.mean[i];
-            }
-            enc_bias[j]  = static_cast<float>(t.value.enc_bias[j] - shift);
-            threshold[j] = std::exp(t.value.log_theta[j]);
-        }
-        for (int64_t i = 0; i < t.d; ++i) {
-            dec_bias[i] = t.value.dec_bias[i] + t.mean[i];
-        }
-    });
-}
-
-yapo_status yapo_sae_set_weights(yapo_sae_trainer * trainer, const float * enc, const float * enc_bias, const float * threshold, const float * dec, const float * dec_bias, yapo_error ** err) {
-    return guard(err, [&] {
-        auto & t = require(trainer, "trainer").t;
-        require(enc, "enc");
-        require(enc_bias, "enc_bias");
-        require(threshold, "threshold");
-        require(dec, "dec");
-        require(dec_bias, "dec_bias");
-        parameters p;
-        p.resize(t.f, t.d);
-        for (int64_t j = 0; j < t.f; ++j) {
-            const float length = std::sqrt(dot(dec + j * t.d, dec + j * t.d, t.d));
-            if (!(length > 0) || !std::isfinite(length) || !(threshold[j] >= 0) || !std::isfinite(threshold[j])) {
-                fail(YAPO_ERR_INVALID_ARGUMENT, "latent %lld: a decoder row of length %g and a threshold of %g cannot be trained (expected a positive length, a threshold of at least 0)",
-                     ll(j), length, threshold[j]);
-            }
-            double shift = 0;
-            for (int64_t i = 0; i < t.d; ++i) {
-                p.dec[j * t.d + i] = dec[j * t.d + i] / length;
-                p.enc[j * t.d + i] = enc[j * t.d + i] * length;
-                shift += static_cast<double>(p.enc[j * t.d + i]) * t.mean[i];
-            }
-            p.enc_bias[j]  = static_cast<float>(static_cast<double>(enc_bias[j]) * length + shift);
-            p.log_theta[j] = std::log(std::max(threshold[j] * length, 1e-12f)); // a plain ReLU has a threshold of 0
-        }
-        for (int64_t i = 0; i < t.d; ++i) {
-            p.dec_bias[i] = dec_bias[i] - t.mean[i];
-        }
-        t.value = std::move(p);
-        t.moment1.resize(t.f, t.d);
-        t.moment2.resize(t.f, t.d);
-        t.steps = 0;
-    });
-}
-
-yapo_status yapo_sae_save_state(yapo_sae_trainer * trainer, const char * path, yapo_error ** err) {
-    return guard(err, [&] { save_state(require(trainer, "trainer").t, &require(path, "path")); });
-}
-
-yapo_status yapo_sae_load_state(yapo_sae_trainer * trainer, const char * path, yapo_error ** err) {
-    return guard(err, [&] { load_state(require(trainer, "trainer").t, &require(path, "path")); });
 }
 
 } // extern "C"

@@ -19,9 +19,9 @@ void parameters::resize(int64_t f, int64_t d) {
 
 namespace {
 
-// Little-endian, all arrays F32: magic, version, D, F, steps, initial theta, mean, then value, moment1, moment2 group by group.
+// Little-endian: the header, quiet (int64), then F32: mean, and value, moment1, moment2 group by group.
 constexpr char     magic[8] = {'y', 'a', 'p', 'o', 's', 'a', 'e', '\0'};
-constexpr uint32_t version  = 1;
+constexpr uint32_t version  = 2;
 
 struct header {
     char     magic[8];
@@ -50,7 +50,7 @@ void save_state(const trainer & t, const std::string & path) {
     h.f = t.f;
     h.steps = t.steps;
     train::write_atomically(path, [&](FILE * file) {
-        bool ok = fwrite(&h, sizeof h, 1, file) == 1;
+        bool ok = fwrite(&h, sizeof h, 1, file) == 1 && fwrite(t.quiet.data(), sizeof(int64_t), t.quiet.size(), file) == t.quiet.size();
         const auto write = [&](const std::vector<float> & a) { ok = ok && fwrite(a.data(), sizeof(float), a.size(), file) == a.size(); };
         write(t.mean);
         for (const auto * p : {&t.value, &t.moment1, &t.moment2}) {
@@ -77,13 +77,15 @@ void load_state(trainer & t, const std::string & path) {
              static_cast<long long>(h.d), static_cast<long long>(t.f), static_cast<long long>(t.d));
     }
     const int64_t floats = t.d + 3 * (2 * t.f * t.d + 2 * t.f + t.d);
-    const int64_t expected = static_cast<int64_t>(sizeof h) + floats * static_cast<int64_t>(sizeof(float));
+    const int64_t expected = static_cast<int64_t>(sizeof h) + t.f * static_cast<int64_t>(sizeof(int64_t)) + floats * static_cast<int64_t>(sizeof(float));
     if (size != expected) {
         fail(YAPO_ERR_FORMAT, "%s holds %lld bytes; %lld were expected", path.c_str(), static_cast<long long>(size), static_cast<long long>(expected));
     }
-    std::vector<float> mean(t.d); // t is untouched when reading fails
+    std::vector<int64_t> quiet(t.f); // t is untouched when reading fails
+    std::vector<float> mean(t.d);
     parameters loaded[3];
     const auto read = [&](std::vector<float> & a) { in.read(reinterpret_cast<char *>(a.data()), static_cast<std::streamsize>(a.size() * sizeof(float))); };
+    in.read(reinterpret_cast<char *>(quiet.data()), static_cast<std::streamsize>(quiet.size() * sizeof(int64_t)));
     read(mean);
     for (parameters & p : loaded) {
         p.resize(t.f, t.d);
@@ -95,6 +97,7 @@ void load_state(trainer & t, const std::string & path) {
     t.steps = h.steps;
     t.initial_theta = h.initial_theta;
     t.mean = std::move(mean);
+    t.quiet = std::move(quiet);
     t.value = std::move(loaded[0]);
     t.moment1 = std::move(loaded[1]);
     t.moment2 = std::move(loaded[2]);

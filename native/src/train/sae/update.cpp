@@ -54,7 +54,8 @@ void trainer::update(const gradients & g, float rate) {
             const float * e = g.enc + j * d;
             float *       r = g.dec + j * d;
             project_row(r, value.dec.data() + j * d, d);
-            squares[j] = static_cast<double>(dot(e, e, d)) + dot(r, r, d) + static_cast<double>(g.enc_bias[j]) * g.enc_bias[j] + static_cast<double>(g.log_theta[j]) * g.log_theta[j];
+            squares[j] = static_cast<double>(dot(e, e, d)) + dot(r, r, d) + static_cast<double>(g.enc_bias[j]) * g.enc_bias[j];
+            squares[j] += g.log_theta ? static_cast<double>(g.log_theta[j]) * g.log_theta[j] : 0.0;
         }
     });
     double square = dot(g.dec_bias, g.dec_bias, d);
@@ -78,7 +79,9 @@ void trainer::update(const gradients & g, float rate) {
         step(&parameters::enc, g.enc, first * d, (last - first) * d);
         step(&parameters::dec, g.dec, first * d, (last - first) * d);
         step(&parameters::enc_bias, g.enc_bias, first, last - first);
-        step(&parameters::log_theta, g.log_theta, first, last - first, threshold_rate);
+        if (g.log_theta) {
+            step(&parameters::log_theta, g.log_theta, first, last - first, threshold_rate);
+        }
         for (int64_t j = first; j < last; ++j) {
             float * row = value.dec.data() + j * d;
             const float length = std::sqrt(dot(row, row, d));
