@@ -3,11 +3,12 @@ using Microsoft.AspNetCore.Http;
 using YaPO.Llama.Batching;
 using YaPO.Llama.Server.Http;
 using YaPO.Llama.Server.Requests;
+using YaPO.Llama.Server.Vectors;
 
 namespace YaPO.Llama.Server.Api;
 
 /// <summary>Runs the answers of a request and writes them, at once or as a stream.</summary>
-internal sealed class CompletionEndpoint(BatchEngine engine, ServerMetrics metrics)
+internal sealed class CompletionEndpoint(BatchEngine engine, VectorCatalog vectors, ServerMetrics metrics)
 {
     /// <summary>Answers every prompt <see cref="GenerationRequest.Choices"/> times; answer i belongs to prompt i / n.</summary>
     public async Task AnswerAsync(HttpContext http, GenerationRequest request, string model, IReadOnlyList<PromptTokens> prompts, ICompletionShape shape, string client)
@@ -23,6 +24,8 @@ internal sealed class CompletionEndpoint(BatchEngine engine, ServerMetrics metri
             await WriteAsync(http, answers, head, request, shape).ConfigureAwait(false);
         }
     }
+
+    private List<ActingVector> Acting(GenerationRequest request) => [.. vectors.Describe(request.Steering).Select(s => new ActingVector(s.Vector, s.Strength, s.Positions?.ToString()))];
 
     private async Task WriteAsync(HttpContext http, Answers answers, Completion head, GenerationRequest request, ICompletionShape shape)
     {
@@ -47,6 +50,7 @@ internal sealed class CompletionEndpoint(BatchEngine engine, ServerMetrics metri
             Choices = [.. texts.Select((text, i) => shape.Whole(i, text.ToString(), request.TopLogProbs is null ? null : tokens[i], Words.Of(ends[i].Finish)))],
             Usage = Usage.Of(ends, request.Choices),
             Timings = Timings.Of(ends[0]),
+            Steering = Acting(request),
         };
         http.Response.ContentType = "application/json; charset=utf-8";
         await http.Response.Body.WriteAsync(Json.Bytes(whole), http.RequestAborted).ConfigureAwait(false);
@@ -82,7 +86,7 @@ internal sealed class CompletionEndpoint(BatchEngine engine, ServerMetrics metri
                 var choice = shape.Piece(index, piece.Text ?? "", shown[index], !begun[index], logprobs, end is null ? null : Words.Of(end.Finish));
                 begun[index] = true;
                 shown[index] += piece.Text?.Length ?? 0;
-                await events.SendAsync(head with { Choices = [choice], Timings = end is null ? null : Timings.Of(end) }, cancellation).ConfigureAwait(false);
+                await events.SendAsync(head with { Choices = [choice], Timings = end is null ? null : Timings.Of(end), Steering = end is null ? null : Acting(request) }, cancellation).ConfigureAwait(false);
             }
 
             if (request.IncludeUsage)

@@ -14,7 +14,7 @@ namespace YaPO.Llama.Server.Api;
 /// <summary>Every route of the API.</summary>
 internal sealed class Routes(ServerOptions options, BatchEngine engine, PromptEncoder encoder, VectorCatalog vectors, ServerMetrics metrics, Func<bool> draining) : IDisposable
 {
-    private readonly CompletionEndpoint completions = new(engine, metrics);
+    private readonly CompletionEndpoint completions = new(engine, vectors, metrics);
     private readonly EffectsEndpoint effects = new(options, engine, encoder, vectors);
     private readonly ChatShape chatShape = new(encoder);
     private readonly TextShape textShape = new(encoder);

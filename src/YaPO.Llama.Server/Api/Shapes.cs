@@ -39,7 +39,11 @@ internal sealed record Completion(
     string Model,
     IReadOnlyList<object> Choices,
     Usage? Usage = null,
-    Timings? Timings = null);
+    Timings? Timings = null,
+    IReadOnlyList<ActingVector>? Steering = null);
+
+/// <summary>A vector that steered the answer.</summary>
+internal sealed record ActingVector(string Vector, float? Strength, string? Positions);
 
 /// <summary>A message of the model.</summary>
 internal sealed record AnswerMessage(

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging;
 
@@ -8,6 +9,7 @@ internal sealed class ErrorHandling(Access access, ServerMetrics metrics, ILogge
 {
     public async Task InvokeAsync(HttpContext http, RequestDelegate next)
     {
+        var start = Stopwatch.GetTimestamp();
         try
         {
             if (access.Headers(http))
@@ -33,7 +35,9 @@ internal sealed class ErrorHandling(Access access, ServerMetrics metrics, ILogge
         }
         finally
         {
-            metrics.Responded(Route(http), http.RequestAborted.IsCancellationRequested ? 499 : http.Response.StatusCode);
+            var status = http.RequestAborted.IsCancellationRequested ? 499 : http.Response.StatusCode; // 499: the client left
+            metrics.Responded(Route(http), status);
+            log.LogInformation("{Method} {Route} {Status} in {Milliseconds:0} ms", http.Request.Method, Route(http), status, Stopwatch.GetElapsedTime(start).TotalMilliseconds);
         }
     }
 

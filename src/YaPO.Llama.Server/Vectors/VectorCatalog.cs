@@ -59,6 +59,12 @@ internal sealed class VectorCatalog
             : Resolve([.. named.Where(n => steering?.Any(s => s.Vector == n.Vector) != true), .. steering ?? []], "steering");
     }
 
+    /// <summary>What acts, as a request would say it: after aliases, lists and defaults were put together.</summary>
+    public IReadOnlyList<RequestedSteering> Describe(IReadOnlyList<SteeringSetting> settings) =>
+    [
+        .. settings.Select(s => new RequestedSteering(Vectors.First(v => v.Settings.Any(x => ReferenceEquals(x.Vector, s.Vector))).Name, s.Strength, s.Positions)).Distinct(),
+    ];
+
     /// <summary><c>model</c>, or <c>model+vector[:strength]…</c>.</summary>
     private List<RequestedSteering> ParseModel(string? model)
     {

@@ -44,6 +44,8 @@ public sealed class ChatCompletionTests(SharedServer shared) : IClassFixture<Sha
         standard.Answer.Should().Be((await world.ChatAsync("\"model\": \"demo+brazil\"")).Answer);
         none.Answer.Should().Be((await world.ChatAsync()).Answer);
         other.Answer.Should().Be((await world.ChatAsync("\"model\": \"demo+egypt\"")).Answer);
+        standard.Json.GetProperty("steering").GetRawText().Should().Be("[{\"vector\":\"brazil\",\"strength\":0.5,\"positions\":\"all\"}]", "the answer tells what acted");
+        none.Json.GetProperty("steering").GetArrayLength().Should().Be(0);
     }
 
     [Fact]
