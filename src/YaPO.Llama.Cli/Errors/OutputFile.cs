@@ -14,7 +14,7 @@ internal static class OutputFile
         var full = Path.GetFullPath(path);
         if (inputs.Any(input => input is not null && string.Equals(Path.GetFullPath(input), full, StringComparison.Ordinal)))
         {
-            throw new YapoException(YapoErrorKind.InvalidArgument, $"--output {path} is also an input; name another file");
+            throw new YapoException(YapoErrorKind.InvalidArgument, $"{path} is to be written and is also an input; name another file");
         }
 
         if (Directory.Exists(full))

@@ -22,7 +22,11 @@ internal sealed record EvaluationSettings(
     int Workers,
     int Parallel,
     SteeringSettings Steering,
-    EngineSettings Engine);
+    EngineSettings Engine)
+{
+    /// <summary>The HTML file to write; null: none.</summary>
+    public string? Report { get; init; }
+}
 
 /// <summary>The options of every <c>eval</c> suite.</summary>
 internal sealed class EvaluationOptions
@@ -107,6 +111,7 @@ internal sealed class EvaluationOptions
     }.Within(1, 256);
 
     private readonly Option<bool> json = SingleOptions.Json();
+    private readonly Option<string?> report = SingleOptions.Report();
     private readonly SteeringOptions steering = new(modelRequired: false, withSae: false);
     private readonly EngineOptions engine = new();
 
@@ -134,6 +139,7 @@ internal sealed class EvaluationOptions
             command.Options.Add(seed);
         }
 
+        command.Options.Add(report);
         engine.AddTo(command);
         command.Validators.Add(result =>
         {
@@ -167,5 +173,5 @@ internal sealed class EvaluationOptions
         parsed.GetValue(workers),
         parsed.GetValue(parallel),
         steering.Read(parsed),
-        engine.Read(parsed));
+        engine.Read(parsed)) { Report = parsed.GetValue(report) };
 }

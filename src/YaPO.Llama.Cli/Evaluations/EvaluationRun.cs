@@ -1,8 +1,10 @@
+using YaPO.Llama.Cli.Errors;
 using YaPO.Llama.Cli.Steered;
 using YaPO.Llama.Cli.Terminal;
 using YaPO.Llama.Evaluation;
 using YaPO.Llama.Evaluation.Controls;
 using YaPO.Llama.Evaluation.Reports;
+using YaPO.Llama.Evaluation.Reports.Pages;
 using YaPO.Llama.Evaluation.Suites;
 using YaPO.Llama.Sae;
 using YaPO.Llama.Steering;
@@ -42,6 +44,11 @@ internal sealed class EvaluationRun : IDisposable
     /// <summary>Opens model, vectors and SAE and checks that they belong together.</summary>
     public static EvaluationRun Open(EvaluationSettings settings, CommandConsole console, CancellationToken cancellation)
     {
+        if (settings.Report is { } report)
+        {
+            OutputFile.Require(report, [.. settings.Data, settings.Validation, settings.Sae, settings.TrainData, settings.Neutral, settings.Steering.Model]);
+        }
+
         var sae = settings.Sae is null ? null : SaeFile.Open(settings.Sae);
         SteeredModel? steered = null;
         try
@@ -129,7 +136,7 @@ internal sealed class EvaluationRun : IDisposable
         }
 
         var value = vectors.Count > 0 ? vectors[0].Rows[0].Value : unsteered!.Value;
-        return new EvaluationReport
+        var report = new EvaluationReport
         {
             Verdict = vectors.Count > 0 ? string.Join(" ", vectors.Select(v => v.Verdict)) : "No vector was given: this is the model as it is.",
             Suite = first!.Test.Name,
@@ -148,6 +155,13 @@ internal sealed class EvaluationRun : IDisposable
             Notes = Notes(subjects, vectors),
             Throughput = Throughput.Of(tokens, seconds),
         };
+        if (_settings.Report is { } path)
+        {
+            ReportHtml.Save(path, EvaluationPage.Of(report));
+            _console.Note($"wrote {path}");
+        }
+
+        return report;
     }
 
     public void Dispose()

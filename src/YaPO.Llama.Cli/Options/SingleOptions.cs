@@ -11,6 +11,12 @@ internal static class SingleOptions
         Description = "Print one JSON document instead of text (default: text).",
     };
 
+    public static Option<string?> Report() => new("--report")
+    {
+        Description = "Also write tables, plots and the JSON into one self-contained HTML file, replaced when it exists (default: none).",
+        HelpName = "FILE.html",
+    };
+
     public static Option<int> Threads() => new Option<int>("--threads")
     {
         Description = "CPU threads. 0: one per physical core, but a single one for models below 50 M parameters, where more only wait for each other.",

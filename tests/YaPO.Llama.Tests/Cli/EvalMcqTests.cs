@@ -21,6 +21,21 @@ public sealed class EvalMcqTests(CliWorld world) : NativeTest, IClassFixture<Cli
         run.Out.Should().MatchRegex("\\d+ tokens in .* tokens/s");
     }
 
+    [Fact]
+    public async Task Mcq_Report_HoldsTheJsonThatIsPrinted()
+    {
+        var file = world.In("report.html");
+
+        var run = await Eval("--data", world.Write("q.jsonl", Questions), "--vector", world.Vector, "--controls", "1", "--json", "--report", file);
+        var refused = await Eval("--data", world.Write("q.jsonl", Questions), "--report", world.In("q.jsonl"));
+
+        run.ExitCode.Should().Be(0, run.Error);
+        var html = File.ReadAllText(file);
+        html.Should().StartWith("<!doctype html>").And.Contain(run.Out.Trim().Replace("<", "\\u003c"));
+        refused.ExitCode.Should().Be(2);
+        refused.Error.Should().Contain("q.jsonl").And.Contain("also an input");
+    }
+
     [Theory]
     [InlineData("text")]
     [InlineData("letter")]
