@@ -5,6 +5,7 @@ using YaPO.Llama.Models;
 using YaPO.Llama.Sae;
 using YaPO.Llama.Steering;
 using YaPO.Llama.Training.Checkpoints;
+using YaPO.Llama.Training.Estimates;
 using YaPO.Llama.Training.Features;
 using YaPO.Llama.Training.Pairs;
 using YaPO.Llama.Training.Progress;
@@ -35,12 +36,7 @@ public static class SteeringTrainer
         options.Optimizer.Validate();
         var train = PreferencePair.Load(options.Data);
         var validation = options.ValidationData is null ? [] : PreferencePair.Load(options.ValidationData);
-        if (options.NeedsSae && options.Sae is null)
-        {
-            throw new YapoException(YapoErrorKind.InvalidArgument, $"--method {options.MethodName} works in the latent space of an SAE; give one with --sae");
-        }
-
-        using var sae = options.NeedsSae ? SaeFile.Open(options.Sae!) : null;
+        using var sae = options.NeedsSae ? OpenSae(options) : null;
         var identity = ModelFingerprint.Compute(options.Model);
         var layer = Layer(options, sae, identity);
         var config = options.ToCanonicalJson(layer);
@@ -57,6 +53,7 @@ public static class SteeringTrainer
             var encoder = new PairEncoder(model, options.Format, options.MaxTokens);
             sequences = [.. train.Concat(validation).Select(encoder.Encode).SelectMany(p => new[] { p.Chosen, p.Rejected })];
             shortened = encoder.Shortened;
+            RequireMemory(options, layer, sae, sequences);
             captured = Capture(model, layer, sequences, options, status, cancellation);
         }
 
@@ -162,7 +159,20 @@ public static class SteeringTrainer
             : VectorBuilder.Sparse(sae, Array.ConvertAll(kept, k => optimized.Latents.Index[k]), Array.ConvertAll(kept, k => optimized.Value[k]), name, decType);
     }
 
-    private static int Layer(SteeringTrainingOptions options, SaeFile? sae, ModelIdentity model)
+    internal static SaeFile OpenSae(SteeringTrainingOptions options) => SaeFile.Open(options.Sae
+        ?? throw new YapoException(YapoErrorKind.InvalidArgument, $"--method {options.MethodName} works in the latent space of an SAE; give one with --sae"));
+
+    private static void RequireMemory(SteeringTrainingOptions options, int layer, SaeFile? sae, EncodedSequence[] sequences)
+    {
+        using var gguf = Gguf.GgufFile.Open(options.Model);
+        var longest = sequences.Max(s => s.Tokens.Length);
+        var optimizes = options.Method is SteeringMethod.Yapo or SteeringMethod.Bipo;
+        var workers = optimizes ? options.WorkerCount : 1;
+        TrainingMemory.Estimate(gguf, layer, options.Method == SteeringMethod.Yapo ? sae!.Info.Width : 0, longest, sequences.Sum(s => (long)s.Tokens.Length), workers)
+            .Require(GC.GetGCMemoryInfo().TotalAvailableMemoryBytes, longest, workers);
+    }
+
+    internal static int Layer(SteeringTrainingOptions options, SaeFile? sae, ModelIdentity model)
     {
         var layer = options.Layer ?? sae?.Info.Layer ?? throw new YapoException(YapoErrorKind.InvalidArgument, "give the block to steer with --layer");
         if (layer < 0 || layer >= model.LayerCount)
@@ -193,7 +203,7 @@ public static class SteeringTrainer
         ["validation_sha256"] = options.ValidationData is null ? null : InputFile.Sha256(options.ValidationData),
     });
 
-    private static ResidualStore Capture(
+    internal static ResidualStore Capture(
         LlamaModel model, int layer, EncodedSequence[] sequences, SteeringTrainingOptions options, Action<string>? status, CancellationToken cancellation)
     {
         var rows = sequences.Sum(s => (long)s.Tokens.Length);
@@ -220,7 +230,7 @@ public static class SteeringTrainer
     }
 
     /// <summary>Blocks of steered rows; the same on each enumeration.</summary>
-    private static IEnumerable<ReadOnlyMemory<float>> SteeredRows(IReadOnlyList<EncodedSequence> sequences, float[][] weights, ResidualStore residuals)
+    internal static IEnumerable<ReadOnlyMemory<float>> SteeredRows(IReadOnlyList<EncodedSequence> sequences, float[][] weights, ResidualStore residuals)
     {
         var d = residuals.Width;
         var buffer = new float[1024 * d];

@@ -6,6 +6,7 @@ using YaPO.Llama.Cli.Terminal;
 using YaPO.Llama.Gguf;
 using YaPO.Llama.Steering;
 using YaPO.Llama.Training;
+using YaPO.Llama.Training.Estimates;
 using YaPO.Llama.Training.Pairs;
 using YaPO.Llama.Training.Vectors;
 
@@ -14,7 +15,7 @@ namespace YaPO.Llama.Cli.Commands;
 /// <summary><c>train</c>: learns a steering vector from preference pairs.</summary>
 internal static class TrainCommand
 {
-    internal sealed record Options(SteeringTrainingOptions Training, bool Json);
+    internal sealed record Options(SteeringTrainingOptions Training, bool DryRun, bool Json);
 
     public static Command Build(CommandConsole console)
     {
@@ -59,12 +60,13 @@ internal static class TrainCommand
         var type = new Option<string>("--type") { Description = "Storage of the decoder rows: f32, bf16 or f16.", DefaultValueFactory = _ => "f32", HelpName = "TYPE" }.OneOf("f32", "bf16", "f16");
         var checkpointOptions = new CheckpointOptions(30);
         var engine = new Option<string>("--engine") { Description = "What computes gradients: ggml, on the model as it is.", DefaultValueFactory = _ => "ggml", HelpName = "ENGINE" }.OneOf("ggml");
+        var dryRun = new Option<bool>("--dry-run") { Description = "Measure one pair, print what the run would take in time and memory, write nothing." };
         var json = SingleOptions.Json();
         var engineOptions = new EngineOptions();
         var command = new Command("train", "Learn a steering vector from preference pairs.")
         {
             method, model, sae, layer, data, validation, output, name, means, steps, batch, rate, warmup, beta, decay, clip, features, refit, l1, validateEvery, patience, seed,
-            positions, paper, maxTokens, tau, answer, strength, type, engine, json,
+            positions, paper, maxTokens, tau, answer, strength, type, engine, dryRun, json,
         };
         checkpointOptions.AddTo(command);
         engineOptions.AddTo(command, withContext: false);
@@ -116,6 +118,7 @@ internal static class TrainCommand
                             Seed = parsed.GetValue(seed),
                         },
                     },
+                    parsed.GetValue(dryRun),
                     parsed.GetValue(json));
             },
             HandleAsync);
@@ -130,6 +133,14 @@ internal static class TrainCommand
             {
                 InputFile.Require(input);
             }
+        }
+
+        if (options.DryRun)
+        {
+            console.RouteNativeLog();
+            var estimate = await Task.Run(() => SteeringRehearsal.Run(training, cancellation), cancellation).ConfigureAwait(false);
+            TrainingEstimateReport.Write(estimate, training, options.Json, console);
+            return ExitCodes.Success;
         }
 
         OutputFile.Require(training.Output, training.Model, training.Data, training.Sae, training.ValidationData);

@@ -1,0 +1,75 @@
+using System.Globalization;
+using YaPO.Llama.Gguf;
+using YaPO.Llama.Models;
+
+namespace YaPO.Llama.Training.Estimates;
+
+/// <summary>
+/// Memory of a training run, in bytes, from the shapes in the model file. Weights are mapped, so their pages count while they are touched; the whole model
+/// is mapped while residuals are captured, the blocks above the steered one and the head while the vector is trained.
+/// </summary>
+/// <param name="Model">The file: all of it is mapped during the capture.</param>
+/// <param name="Capture">Context, logits and repacked weights of llama.cpp during the capture: 4 T (V + 2 FF + 8 D) plus the blocks, which llama.cpp may repack.</param>
+/// <param name="Upper">Mapped weights above the layer, and the head.</param>
+/// <param name="Activations">Of all workers: 4 T (B (3 FF + 6 D + 2 (Q + 2 KV) + 2 H T) + 8 P) each, B blocks above the layer (measured within a fifth on Gemma-2-2B shapes).</param>
+/// <param name="Latents">Encoder and decoder rows of the trained latents, once for the graph and once to choose from: 16 P D.</param>
+/// <param name="Residuals">4 N D; beyond a GiB on disk.</param>
+public sealed record TrainingMemory(long Model, long Capture, long Upper, long Activations, long Latents, long Residuals)
+{
+    private const long ResidualLimit = 1L << 30;
+
+    /// <summary>The larger of the two stages.</summary>
+    public long Peak => Math.Max(Model + Capture, Upper + Activations + Latents + (Residuals <= ResidualLimit ? Residuals : 0));
+
+    /// <summary>Estimates a run.</summary>
+    /// <param name="gguf">The model.</param>
+    /// <param name="layer">Steered block L.</param>
+    /// <param name="latents">Trained latents P; 0 for dense vectors.</param>
+    /// <param name="longest">Tokens T of the longest sequence.</param>
+    /// <param name="rows">Residual rows N of all sequences.</param>
+    /// <param name="workers">Sequences computed at once.</param>
+    public static TrainingMemory Estimate(GgufFile gguf, int layer, int latents, int longest, long rows, int workers)
+    {
+        var arch = gguf.Architecture;
+        long Size(string key, long otherwise) => gguf.Metadata.GetUInt64($"{arch}.{key}") is { } n ? (long)n : otherwise;
+        long d = Size("embedding_length", 0), blocks = Size("block_count", 0), heads = Size("attention.head_count", 1), keyHeads = Size("attention.head_count_kv", heads);
+        var head = Size("attention.key_length", d / Math.Max(1, heads));
+        var vocabulary = gguf.TryGetTensor("token_embd.weight", out var embedding) ? embedding.Rows : 0;
+        var wide = gguf.TryGetTensor("blk.0.ffn_up.weight", out var up) ? up.Rows : 4 * d;
+        long inBlocks = 0, upper = gguf.TryGetTensor("output.weight", out var output) ? output.Bytes : embedding?.Bytes ?? 0;
+        foreach (var tensor in gguf.Tensors)
+        {
+            var parts = tensor.Name.Split('.', 3);
+            if (parts.Length == 3 && parts[0] == "blk" && int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out var block))
+            {
+                inBlocks += tensor.Bytes;
+                upper += block > layer ? tensor.Bytes : 0;
+            }
+        }
+
+        var perToken = (3 * wide) + (6 * d) + (2 * ((heads * head) + (2 * keyHeads * head))) + (2 * heads * longest);
+        return new TrainingMemory(
+            gguf.Length,
+            (4L * longest * (vocabulary + (2 * wide) + (8 * d))) + inBlocks,
+            upper,
+            4L * workers * longest * ((Math.Max(1, blocks - 1 - layer) * perToken) + (8L * latents)),
+            16L * latents * d,
+            4L * rows * d);
+    }
+
+    /// <summary>Refuses a run that cannot fit, and says what would.</summary>
+    /// <exception cref="YapoException"><see cref="YapoErrorKind.Failed"/>.</exception>
+    public void Require(long available, int longest, int workers)
+    {
+        if (Peak > available)
+        {
+            throw new YapoException(
+                YapoErrorKind.Failed,
+                $"this training needs about {Gigabytes(Peak)} of memory, {Gigabytes(available)} are available "
+                + $"(model {Gigabytes(Model)}, upper blocks {Gigabytes(Upper)}, activations {Gigabytes(Activations)} of {workers} workers and {longest} tokens, latents {Gigabytes(Latents)}, residuals {Gigabytes(Residuals)}). "
+                + "Fewer --threads, a smaller --max-tokens, a later --layer, a smaller SAE or a stronger quantization need less");
+        }
+    }
+
+    internal static string Gigabytes(long bytes) => (bytes / 1e9).ToString("0.0#", CultureInfo.InvariantCulture) + " GB";
+}

@@ -1,0 +1,59 @@
+using System.Text.Json;
+using YaPO.Llama.Gguf;
+using YaPO.Llama.Rehearsal.Shapes;
+using YaPO.Llama.Rehearsal.Weights;
+using YaPO.Llama.Tests.Cli;
+using YaPO.Llama.Training.Estimates;
+
+namespace YaPO.Llama.Tests.Training;
+
+/// <summary>What a training run will take: measured on one pair, estimated from shapes, refused where it cannot fit.</summary>
+public sealed class TrainingEstimateTests : IDisposable
+{
+    private readonly TinyWorld _world = new();
+
+    public void Dispose() => _world.Dispose();
+
+    [Theory]
+    [InlineData("yapo", true)]
+    [InlineData("bipo", true)]
+    [InlineData("caa", false)]
+    public void DryRun_MeasuresAndWritesNothing(string method, bool optimizes)
+    {
+        var before = Directory.GetFiles(_world.Folder).Order().ToArray();
+        var run = CliProcess.Run(
+            _world.Folder, "", "train", "--method", method, "--dry-run", "--json", "--model", _world.Model, "--sae", _world.Sae, "--layer", "0", "--data", _world.Data, "--output", "v.ysv", "--threads", "1");
+
+        run.ExitCode.Should().Be(0, run.Error);
+        using var json = JsonDocument.Parse(run.Out);
+        json.RootElement.GetProperty("capture_seconds").GetDouble().Should().BePositive();
+        (json.RootElement.GetProperty("training_seconds").GetDouble() > 0).Should().Be(optimizes);
+        json.RootElement.GetProperty("memory").GetProperty("peak").GetInt64().Should().BePositive();
+        Directory.GetFiles(_world.Folder).Order().Should().Equal(before);
+    }
+
+    [Fact]
+    public void Memory_OfAKnownShape_CountsTheFilesOwnTensors()
+    {
+        var path = Path.Combine(_world.Folder, "shape.gguf");
+        ModelFile.Write(ModelShape.Parse("gemma-2-2b") with { Layers = 4, Width = 256, FeedForward = 512, Heads = 2, KeyValueHeads = 1, HeadSize = 64, Vocabulary = 2000 }, "q8_0", 1, path);
+        using var gguf = GgufFile.Open(path);
+
+        var memory = TrainingMemory.Estimate(gguf, layer: 1, latents: 100, longest: 32, rows: 1000, workers: 2);
+
+        memory.Upper.Should().Be(gguf.Tensors.Where(t => t.Name.StartsWith("blk.2.", StringComparison.Ordinal) || t.Name.StartsWith("blk.3.", StringComparison.Ordinal) || t.Name == "token_embd.weight").Sum(t => t.Bytes));
+        memory.Residuals.Should().Be(1000 * 256 * 4);
+        memory.Latents.Should().Be(100 * 256 * 16);
+        memory.Activations.Should().Be(TrainingMemory.Estimate(gguf, 1, 100, 32, 1000, 1).Activations * 2);
+    }
+
+    [Fact]
+    public void Memory_ThatDoesNotFit_IsRefusedWithWhatWould()
+    {
+        var memory = new TrainingMemory(8_000_000_000, 1_000_000_000, 4_000_000_000, 2_000_000_000, 100_000_000, 50_000_000);
+
+        memory.Invoking(m => m.Require(6_000_000_000, 512, 2)).Should().Throw<YapoException>()
+            .WithMessage("*about 9.0 GB*6.0 GB are available*--max-tokens*");
+        memory.Invoking(m => m.Require(16_000_000_000, 512, 2)).Should().NotThrow();
+    }
+}
