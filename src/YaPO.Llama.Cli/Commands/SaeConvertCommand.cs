@@ -78,7 +78,7 @@ internal static class SaeConvertCommand
             info = await Task.Run(() => SaeConverter.Convert(conversion, cancellation), CancellationToken.None).ConfigureAwait(false);
         }
 
-        var fit = options.Model is null || SaeFitRun.SkipsTopK(info, console) ? null : Check(options, text, console, cancellation);
+        var fit = options.Model is null ? null : Check(options, text, console, cancellation);
         var bytes = new FileInfo(options.Output).Length;
         if (options.Json)
         {

@@ -3,7 +3,6 @@ using YaPO.Llama.Cli.Options;
 using YaPO.Llama.Cli.Terminal;
 using YaPO.Llama.Models;
 using YaPO.Llama.Sae;
-using YaPO.Llama.Steering;
 
 namespace YaPO.Llama.Cli.Commands;
 
@@ -12,17 +11,6 @@ internal static class SaeFitRun
 {
     /// <summary>The text of --text; null: the built-in one.</summary>
     public static string? ReadText(string? path) => path is null ? null : File.ReadAllText(InputFile.Require(path));
-
-    /// <summary>The fit of a TopK SAE is not measured yet: says so, instead of failing a conversion that is done.</summary>
-    public static bool SkipsTopK(SaeInfo info, CommandConsole console)
-    {
-        if (info.Activation == SaeActivation.TopK)
-        {
-            console.WriteErrorLine("the fit of a TopK SAE is not measured; its shape and layer fit the model");
-        }
-
-        return info.Activation == SaeActivation.TopK;
-    }
 
     /// <summary>Measures how well the SAE describes the model's residual stream on a text.</summary>
     /// <exception cref="YapoException">The model does not fit the SAE's shape, or the text is too short.</exception>

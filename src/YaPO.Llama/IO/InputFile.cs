@@ -30,7 +30,11 @@ public static class InputFile
 
     /// <summary>SHA-256 of the whole file as lower-case hexadecimal.</summary>
     /// <exception cref="YapoException"><see cref="YapoErrorKind.Io"/> when it cannot be read.</exception>
-    public static string Sha256(string path, CancellationToken cancellation = default)
+    public static string Sha256(string path, CancellationToken cancellation = default) => Sha256Reporting(path, null, cancellation);
+
+    /// <summary>SHA-256 of the whole file as lower-case hexadecimal; <paramref name="read"/> is told of every part read, in bytes.</summary>
+    /// <exception cref="YapoException"><see cref="YapoErrorKind.Io"/> when it cannot be read.</exception>
+    internal static string Sha256Reporting(string path, Action<long>? read, CancellationToken cancellation)
     {
         using var stream = Open(path);
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
@@ -41,6 +45,7 @@ public static class InputFile
             {
                 cancellation.ThrowIfCancellationRequested();
                 hash.AppendData(buffer, 0, n);
+                read?.Invoke(n);
             }
         }
         catch (IOException e)

@@ -35,8 +35,8 @@ public static class SaeConverter
         }
 
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        var work = new Work(options.Progress, tensors, steps);
-        var hash = Task.Run(() => InputFile.Sha256(source.Path, stop.Token), stop.Token);
+        var work = new Work(options.Progress, new FileInfo(source.Path).Length, tensors, steps);
+        var hash = Task.Run(() => InputFile.Sha256Reporting(source.Path, work.Add, stop.Token), stop.Token);
         try
         {
             var temporary = Path.GetDirectoryName(Path.GetFullPath(options.Output));
@@ -186,16 +186,17 @@ public static class SaeConverter
         }
     }
 
-    /// <summary>Progress in bytes of the two matrices read: once for every step that looks at one, and once to write.</summary>
-    private sealed class Work(IProgress<double>? progress, SaeTensors tensors, SaeStep[] steps)
+    /// <summary>
+    /// Progress in bytes read: the file once for its hash, beside which the archive's checksums are verified, and the two matrices once for every step that looks at one and
+    /// once to write. From several threads.
+    /// </summary>
+    private sealed class Work(IProgress<double>? progress, long fileBytes, SaeTensors tensors, SaeStep[] steps)
     {
-        private readonly long _total = tensors.Bytes(SaePart.Encoder) + tensors.Bytes(SaePart.Decoder) + steps.Sum(s => s.Reads is { } part ? tensors.Bytes(part) : 0);
+        private readonly long _total =
+            fileBytes + tensors.Bytes(SaePart.Encoder) + tensors.Bytes(SaePart.Decoder) + steps.Sum(s => s.Reads is { } part ? tensors.Bytes(part) : 0);
+
         private long _done;
 
-        public void Add(long bytes)
-        {
-            _done += bytes;
-            progress?.Report(Math.Min(1, (double)_done / _total));
-        }
+        public void Add(long bytes) => progress?.Report(Math.Min(1, (double)Interlocked.Add(ref _done, bytes) / _total));
     }
 }

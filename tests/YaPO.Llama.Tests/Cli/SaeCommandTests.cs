@@ -129,7 +129,7 @@ public sealed class SaeCommandTests(CliWorld world) : NativeTest, IClassFixture<
     }
 
     [Fact]
-    public async Task SaeConvert_PickledTopK_SaysThatTheFitIsNotMeasured()
+    public async Task SaeConvert_PickledTopK_IsWrittenAndCheckedOnTheModel()
     {
         var sae = new PublishedSae(3);
         var input = world.In("qwen.pt");
@@ -140,11 +140,12 @@ public sealed class SaeCommandTests(CliWorld world) : NativeTest, IClassFixture<
 
         var run = await CliRun.Of("sae", "convert", "--input", input, "--output", world.In("qwen.gguf"), "--top-k", "7", "--layer", "1", "--model", model, "--json");
 
-        run.ExitCode.Should().Be(0, run.Error);
-        run.Error.Should().Contain("fit of a TopK SAE is not measured");
+        run.ExitCode.Should().Be(3, "random weights describe nothing: " + run.Error);
         var root = JsonDocument.Parse(run.Out).RootElement;
         (root.GetProperty("activation").GetString(), root.GetProperty("topk").GetInt32()).Should().Be(("topk", 7));
         root.GetProperty("conversion")[0].GetString().Should().StartWith("qwen-scope:");
+        root.GetProperty("fit").GetProperty("verdict").GetString().Should().Be("bad");
+        root.GetProperty("fit").GetProperty("l0").GetDouble().Should().BeInRange(1, 7);
     }
 
     [Fact]
