@@ -263,19 +263,25 @@ public sealed class Trial : IDisposable
         CancellationToken cancellation)
     {
         var primary = Primary(suite, outcomes);
-        var details = primary.Where(o => o.Detail is not null).ToList();
+        var details = Details(primary);
+        var before = unsteered is null ? [] : Details(Primary(suite, unsteered));
+        var value = Interval.Of(primary);
         return new ReportRow
         {
             Name = name,
             Kind = kind,
-            Value = Interval.Of(primary),
+            Value = value,
+            Perplexity = suite is PerplexitySuite ? new Interval(Math.Exp(value.Value), Math.Exp(value.Low), Math.Exp(value.High), value.Count) : null,
             Gain = unsteered is null ? null : Interval.Difference(primary, Primary(suite, unsteered)),
             VectorAdvantage = vector is null ? null : suite.LowerIsBetter ? Interval.Difference(primary, Primary(suite, vector)) : Interval.Difference(Primary(suite, vector), primary),
-            Detail = details.Count == 0 ? null : Interval.Ratio(details, o => o.Detail!.Value * o.Weight, o => o.Weight).Value,
+            Detail = details.Count == 0 ? null : Interval.Of(details).Value,
+            DetailGain = details.Count == 0 || details.Count != before.Count ? null : Interval.Difference(details, before),
             Localization = Localizations.Of(outcomes),
             Knowledge = _options.Knowledge is { } knowledge ? Interval.Of(Primary(knowledge, Measure(knowledge, steering, "knowledge", cancellation))) : null,
         };
     }
+
+    private static List<ItemOutcome> Details(IEnumerable<ItemOutcome> outcomes) => [.. outcomes.Where(o => o.Detail is not null).Select(o => o with { Value = o.Detail!.Value })];
 
     private static List<ItemOutcome> Primary(ISuite suite, IReadOnlyList<ItemOutcome> outcomes) => [.. outcomes.Where(o => o.Group == suite.PrimaryGroup)];
 

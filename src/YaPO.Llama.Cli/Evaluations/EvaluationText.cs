@@ -80,6 +80,7 @@ internal static class EvaluationText
             ("", r => r.Name),
             ("strength", r => Short(r.Strength)),
             ("value", r => value(r.Value)),
+            ("perplexity", r => r.Perplexity is { } p ? Line($"{p.Value:0.00} [{p.Low:0.00}, {p.High:0.00}]") : ""),
             ("against unsteered", r => signed(r.Gain)),
             ("vector against it", r => signed(r.VectorAdvantage)),
             (detail, r => Short(r.Detail)),

@@ -151,6 +151,12 @@ public sealed record ReportRow
     /// <summary>Mean of the finer quantity beneath the value (a margin in nats, a judge's greedy digit).</summary>
     public double? Detail { get; init; }
 
+    /// <summary>Paired difference of that quantity to unsteered: how far margins moved, even where no item changed sides.</summary>
+    public Interval? DetailGain { get; init; }
+
+    /// <summary>exp of the value, where it is a negative log-likelihood per token.</summary>
+    public Interval? Perplexity { get; init; }
+
     /// <summary>The side suite that steering should leave alone.</summary>
     public Interval? Knowledge { get; init; }
 

@@ -17,7 +17,9 @@ public sealed class EvalSuiteTests(CliWorld world) : NativeTest, IClassFixture<C
         run.ExitCode.Should().Be(0, run.Error);
         using var json = JsonDocument.Parse(run.Out);
         var vector = json.RootElement.GetProperty("vectors")[0];
-        vector.GetProperty("rows").EnumerateArray().Single(r => r.GetProperty("kind").GetString() == "vector").GetProperty("kl_per_token").GetDouble().Should().BePositive();
+        var rows = vector.GetProperty("rows").EnumerateArray().ToList();
+        rows[1].GetProperty("detail_gain").GetProperty("value").GetDouble().Should().BeApproximately(rows[1].GetProperty("detail").GetDouble() - rows[0].GetProperty("detail").GetDouble(), 1e-9);
+        rows.Single(r => r.GetProperty("kind").GetString() == "vector").GetProperty("kl_per_token").GetDouble().Should().BePositive();
         var curve = vector.GetProperty("equal_kl")[0];
         curve.GetProperty("kind").GetString().Should().Be("vector");
         foreach (var point in curve.GetProperty("points").EnumerateArray())
@@ -52,7 +54,12 @@ public sealed class EvalSuiteTests(CliWorld world) : NativeTest, IClassFixture<C
         var run = await Eval("perplexity", "--data", world.Write("n.jsonl", Texts), "--vector", world.Vector, "--controls", "2");
 
         run.ExitCode.Should().Be(0, run.Error);
-        run.Out.Should().Contain("nats per token").And.Contain("KL to unsteered").And.Contain("unsteered");
+        run.Out.Should().Contain("nats per token").And.Contain("KL to unsteered").And.Contain("perplexity");
+        using var json = JsonDocument.Parse((await Eval("perplexity", "--data", world.In("n.jsonl"), "--vector", world.Vector, "--controls", "0", "--json")).Out);
+        foreach (var row in json.RootElement.GetProperty("vectors")[0].GetProperty("rows").EnumerateArray())
+        {
+            row.GetProperty("perplexity").GetProperty("value").GetDouble().Should().BeApproximately(Math.Exp(row.GetProperty("value").GetProperty("value").GetDouble()), 1e-9);
+        }
     }
 
     [Fact]

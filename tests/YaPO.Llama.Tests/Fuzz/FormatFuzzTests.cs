@@ -147,6 +147,7 @@ public sealed class FormatFuzzTests : IDisposable
         Fuzz(24, "\"What, then?\",a,\"b \"\"c\"\"\",d,e,B\nq2,a,b,c,d,A\n"u8.ToArray(), "x.csv", path => ChoiceFile.Load(path));
         Fuzz(25, "country,localization_status,prompt-mcq,chosen-mcq\nEgypt,localized,\"Größe?\n1. a\n2. b\",\\boxed{2}\n"u8.ToArray(), "x.csv", path => ChoiceFile.Load(path));
         Fuzz(26, """[{"question": "q\nChoices:\n (A) a\n (B) b", "answer_matching_behavior": "(A)", "answer_not_matching_behavior": "(B)"}]"""u8.ToArray(), "x.json", path => ChoiceFile.Load(path));
+        Fuzz(27, """{"measure": "m", "rules": [{"any": ["I cannot"], "none": ["but"], "regex": "^(no|größe).*$", "group": "g", "score": 1}], "default": 0.5}"""u8.ToArray(), "x.json", path => YaPO.Llama.Evaluation.Suites.RuleJudge.Load(path));
     }
 
     /// <summary>Whatever is accepted must be readable as far as its type allows, with as many values as its shape says.</summary>
