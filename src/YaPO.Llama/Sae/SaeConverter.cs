@@ -24,8 +24,10 @@ public static class SaeConverter
         cancellation.ThrowIfCancellationRequested();
         using var source = SaeSource.Open(options.Input, SaeFormats.Named(options.Format).SelectMany(f => f.Files), options.Layer);
         var format = SaeFormats.Detect(source, options.Format);
+        var said = format.Describe(source);
+        RequireResidual(source, said);
         var tensors = new SaeTensors(source, format);
-        var info = Describe(options, source, format, tensors);
+        var info = Describe(options, source, format, said, tensors);
         SaeWriter.CheckDecType(options.DecType, info.DModel);
         SaeStep[] steps = [.. format.Steps.Where(s => s.When(source.Config))];
 
@@ -125,15 +127,18 @@ public static class SaeConverter
         }
     }
 
-    private static SaeInfo Describe(SaeConvertOptions options, SaeSource source, SaeFormat format, SaeTensors tensors)
+    /// <summary>Before the tensors are looked at: those of transcoders have shapes of their own.</summary>
+    private static void RequireResidual(SaeSource source, SaeDescription said)
     {
-        var said = format.Describe(source);
         var site = said.Output is { } output && output != said.Hook ? "transcoder" : said.Hook.Site;
         if (HookPoint.Refusal(site) is { } reason)
         {
             throw new YapoException(YapoErrorKind.Unsupported, $"{source.Path}: this SAE cannot steer ({site}): {reason}; only SAEs of the residual stream after a block can");
         }
+    }
 
+    private static SaeInfo Describe(SaeConvertOptions options, SaeSource source, SaeFormat format, SaeDescription said, SaeTensors tensors)
+    {
         if (options.Layer is { } given && said.Hook.Layer is { } named && given != named)
         {
             throw new YapoException(YapoErrorKind.Mismatch, $"{source.Path}: path or config say layer {named}, --layer says {given}; leave --layer out, or use the right file");

@@ -180,6 +180,18 @@ public sealed class SaeFormatTests : IDisposable
     public void GemmaScope2_WhatCannotSteer_IsRefusedWithTheReason(string folder, string? config, string message) =>
         Refused(() => Convert(folder, "params.safetensors", GemmaScope2(), config, "config.json"), message);
 
+    [Theory]
+    [InlineData("clt/width_262k_l0_big_affine", "params.safetensors", "w_enc", "w_dec", "b_enc", "b_dec", "threshold", "*(clt)*cross-layer transcoder*")]
+    [InlineData("moss", "sae_weights.safetensors", "W_E", "W_D", "b_E", "b_D", "x", "*(clt)*cross-layer transcoder*")]
+    public void CrossLayerTranscoder_InItsOwnShapes_IsRefusedWithTheReason(string folder, string file, string enc, string dec, string encBias, string decBias, string more, string message) => Refused(
+        () => Convert(
+            folder, file,
+            TensorWriter.Safetensors([
+                new(enc, [2, D, F], new float[2 * D * F]), new(dec, [2, F, 2, D], new float[4 * D * F]), new(encBias, [2, F], new float[2 * F]), new(decBias, [2, D], new float[2 * D]),
+                new(more, [2, F], new float[2 * F])]),
+            folder == "moss" ? """{"sae_type": "clt", "act_fn": "jumprelu"}""" : null, "config.json"),
+        message);
+
     [Fact]
     public void GemmaScope2_AffineTensor_IsRefused() => Refused(
         () => Convert("layer_5_width_16k", "params.safetensors", GemmaScope2(new TestTensor("affine_skip_connection", [D, D], new float[D * D]))), "*'affine_skip_connection'*affine map*");
