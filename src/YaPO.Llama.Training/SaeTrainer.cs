@@ -54,8 +54,6 @@ public static class SaeTrainer
 
         using var capture = new ResidualCapture(model, options.Layer, Math.Max(options.MaxTokens, 512), options.Threads, Sequences);
         using var heldBlocks = new RowBlocks(held, model.Info.BosToken, options.EvaluationRows + options.MaxTokens, options.Seed);
-        var evaluation = heldBlocks.Load(capture, heldBlocks.Next(), Sequences, cancellation: cancellation);
-
         var first = checkpoint?.Step ?? 0;
         var clock = new TrainingClock(checkpoint?.Seconds ?? 0);
         Action<long> captured = rows => progress?.Invoke(new TrainingProgress(
@@ -66,17 +64,12 @@ public static class SaeTrainer
         }
 
         var block = blocks.Next();
-        var rows = blocks.Load(capture, block, Sequences, captured, cancellation);
-        using var learner = new SaeLearner(options, rows, capture.Width, options.WorkerCount);
-        if (checkpoint is not null)
-        {
-            learner.Load(checkpoint.StateFile);
-        }
-
+        var loaded = checkpoint is null; // a resumed run computes the block it stopped in, not the first one again
+        var rows = loaded ? blocks.Load(capture, block, Sequences, captured, cancellation) : [];
+        using var learner = checkpoint is null ? SaeLearner.Start(options, rows, capture.Width, options.WorkerCount) : SaeLearner.Resume(options, checkpoint.StateFile, options.WorkerCount);
         using var log = new TrainingLog(options.LogPath, first);
         var saved = clock.Seconds;
         var inBlock = 0;
-        var loaded = true;
         try
         {
             for (var step = 0; step < options.Steps; step++, inBlock++)
@@ -126,6 +119,7 @@ public static class SaeTrainer
             rows = blocks.Load(capture, block, Sequences, captured, cancellation);
         }
 
+        var evaluation = heldBlocks.Load(capture, heldBlocks.Next(), Sequences, cancellation: cancellation);
         var (written, trained, dead) = SaeOutput.Write(options, learner, identity, modelHash, evaluation, rows);
         return new SaeTrainingResult(
             written.ExplainedVariance, written.L0, trained?.ExplainedVariance, trained?.L0, dead, options.Steps, (long)options.Steps * options.BatchSize, clock.Seconds,

@@ -1,5 +1,6 @@
 using System.Globalization;
 using YaPO.Llama.Cli.Terminal;
+using YaPO.Llama.Training.Checkpoints;
 using YaPO.Llama.Training.Progress;
 
 namespace YaPO.Llama.Cli.Commands;
@@ -20,13 +21,15 @@ internal static class TrainingRun
         {
             return await Task.Run(
                 () => train(p => (line ??= console.Progress($"training {Path.GetFileName(output)}", p.TotalSteps, "steps"))
-                    .Report(p.Step, double.IsNaN(p.Loss) ? p.Details : string.Create(CultureInfo.InvariantCulture, $"loss {p.Loss:0.000}, {p.Details}"), p.Remaining)),
+                    .Report(p.Step, double.IsNaN(p.Loss) ? p.Details : string.Create(CultureInfo.InvariantCulture, $"loss {p.Loss:0.000}, {p.Details}"), p.Remaining > TimeSpan.Zero ? p.Remaining : null)),
                 CancellationToken.None).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (checkpointFolder is not null)
         {
             console.EndProgress();
-            console.Note($"stopped; the state is in {checkpointFolder}. Go on with the same command and --resume.");
+            console.Note(CheckpointFolder.Holds(checkpointFolder)
+                ? $"stopped; the state is in {checkpointFolder}. Go on with the same command and --resume."
+                : "stopped before the first step: there is nothing to resume yet");
             throw;
         }
         finally

@@ -93,13 +93,13 @@ internal sealed class ProgressLine : IDisposable
     {
         var elapsed = time.GetElapsedTime(started);
         var fraction = total > 0 ? Math.Clamp((double)done / total, 0, 1) : 0;
-        var left = known ?? (done > 0 && done < total ? elapsed * ((double)(total - done) / done) : TimeSpan.Zero);
+        var left = known ?? (done >= total ? TimeSpan.Zero : done > 0 ? elapsed * ((double)(total - done) / done) : null);
         var cells = (int)(fraction * BarCells);
         var bar = console.IsErrorInteractive ? $" [{new string('#', cells)}{new string('.', BarCells - cells)}]" : ":";
         var tail = note is null ? "" : $", {note}";
         return string.Create(
             CultureInfo.InvariantCulture,
-            $"{what}{bar} {100 * fraction:0}% {done}/{total} {unit}, {Clock(elapsed)} passed, {Clock(left)} left{tail}");
+            $"{what}{bar} {100 * fraction:0}% {done}/{total} {unit}, {Clock(elapsed)} passed{(left is { } rest ? $", {Clock(rest)} left" : "")}{tail}");
     }
 
     // A line that wraps cannot be wiped by one carriage return.

@@ -43,6 +43,9 @@ public sealed class CheckpointFolder
 
     private string Index => System.IO.Path.Combine(Path, "checkpoint.json");
 
+    /// <summary>Is there a checkpoint in a folder?</summary>
+    public static bool Holds(string path) => File.Exists(System.IO.Path.Combine(path, "checkpoint.json"));
+
     /// <summary>The latest checkpoint, or null where there is none.</summary>
     /// <exception cref="YapoException">It is damaged, or of another trainer or configuration.</exception>
     public Checkpoint? Load()

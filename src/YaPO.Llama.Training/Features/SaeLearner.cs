@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using YaPO.Llama.IO;
 using YaPO.Llama.Sae;
 using YaPO.Llama.Training.Optimization;
@@ -37,36 +38,68 @@ internal sealed class SaeLearner : IDisposable
     private double _sparsity;
     private double _l0;
 
-    /// <summary>Starts an SAE from rows that represent the data (at least a few hundred).</summary>
-    public SaeLearner(SaeTrainingOptions options, ReadOnlySpan<float> rows, int modelWidth, int workers)
+    private SaeLearner(SaeTrainingOptions options, float[] mean, float scale, int workers, Func<SaeEngineOptions, SaeEngineOptions> begin)
     {
-        (_options, _d) = (options, modelWidth);
-        (Mean, _scale) = SaeStart.Moments(rows, modelWidth);
+        (_options, Mean, _scale, _d) = (options, mean, scale, mean.Length);
         _schedule = new CosineSchedule(options.LearningRate, options.Steps, (int)(options.WarmupShare * options.Steps), 0.02);
-        _buffer = new float[options.BatchSize * modelWidth];
+        _buffer = new float[options.BatchSize * _d];
         _quiet = new long[options.Latents];
-        var normalizedMean = Array.ConvertAll(Mean, x => x / _scale);
-        var engine = new SaeEngineOptions
+        _engineOptions = begin(new SaeEngineOptions
         {
-            ModelWidth = modelWidth,
+            ModelWidth = _d,
             Latents = options.Latents,
             Workers = workers,
             Bandwidth = options.Bandwidth,
             ThresholdRate = ThresholdRate,
             Seed = options.Seed,
             TopK = options.IsTopK ? options.TopK : 0,
-        };
-        var sample = new float[Math.Min(rows.Length, 512 * modelWidth)];
-        Normalize(rows[..sample.Length], sample);
-        _engineOptions = options.IsTopK ? engine : engine with { InitialThreshold = SaeStart.Threshold(options, engine, normalizedMean, sample) };
-        _engine = new SaeEngine(_engineOptions, normalizedMean);
-        SaeStart.Scale(_engine, sample);
+        });
+        _engine = new SaeEngine(_engineOptions, NormalizedMean);
         _sparsity = options.IsTopK ? 0 : 0.02 / options.TargetL0;
         _l0 = options.TargetL0 * options.InitialL0Factor;
     }
 
+    /// <summary>Starts an SAE from rows that represent the data (at least a few hundred).</summary>
+    public static SaeLearner Start(SaeTrainingOptions options, ReadOnlySpan<float> rows, int modelWidth, int workers)
+    {
+        var (mean, scale) = SaeStart.Moments(rows, modelWidth);
+        var sample = rows[..Math.Min(rows.Length, 512 * modelWidth)].ToArray();
+        for (var i = 0; i < sample.Length; i++)
+        {
+            sample[i] /= scale;
+        }
+
+        var learner = new SaeLearner(
+            options, mean, scale, workers,
+            engine => options.IsTopK ? engine : engine with { InitialThreshold = SaeStart.Threshold(options, engine, Array.ConvertAll(mean, x => x / scale), sample) });
+        SaeStart.Scale(learner._engine, sample);
+        return learner;
+    }
+
+    /// <summary>Restores what <see cref="Save"/> wrote.</summary>
+    public static SaeLearner Resume(SaeTrainingOptions options, string path, int workers)
+    {
+        using var stream = InputFile.Open(path);
+        using var reader = new BinaryReader(stream);
+        try
+        {
+            var (sparsity, l0, resampled, scale) = (reader.ReadDouble(), reader.ReadDouble(), reader.ReadInt32(), reader.ReadSingle());
+            var mean = new float[(stream.Length - stream.Position) / sizeof(float)];
+            reader.BaseStream.ReadExactly(MemoryMarshal.AsBytes(mean.AsSpan()));
+            var learner = new SaeLearner(options, mean, scale, workers, engine => engine) { _sparsity = sparsity, _l0 = l0, Resampled = resampled };
+            learner._engine.LoadState(path + ".weights");
+            return learner;
+        }
+        catch (EndOfStreamException e)
+        {
+            throw new YapoException(YapoErrorKind.Format, $"{path} ends early", e);
+        }
+    }
+
     /// <summary>Mean row [D].</summary>
     public float[] Mean { get; }
+
+    private float[] NormalizedMean => Array.ConvertAll(Mean, x => x / _scale);
 
     /// <summary>Current penalty per active latent, in units of the rows' variance.</summary>
     public double Sparsity => _sparsity;
@@ -141,7 +174,7 @@ internal sealed class SaeLearner : IDisposable
     /// <summary>The same on rows [N, D] when the weights carry thresholds (as <see cref="Weights"/> gives them).</summary>
     public SaeMeasured EvaluateWithThresholds(SaeWeights weights, ReadOnlySpan<float> rows)
     {
-        using var engine = new SaeEngine(_engineOptions with { TopK = 0 }, Array.ConvertAll(Mean, x => x / _scale));
+        using var engine = new SaeEngine(_engineOptions with { TopK = 0 }, NormalizedMean);
         engine.SetWeights(weights with { EncBias = Times(weights.EncBias, 1 / _scale), Threshold = Times(weights.Threshold, 1 / _scale), DecBias = Times(weights.DecBias, 1 / _scale) });
         return Evaluate(engine, rows);
     }
@@ -175,25 +208,9 @@ internal sealed class SaeLearner : IDisposable
             writer.Write(_sparsity);
             writer.Write(_l0);
             writer.Write(Resampled);
+            writer.Write(_scale);
+            writer.Write(MemoryMarshal.AsBytes(Mean.AsSpan()));
         });
-    }
-
-    /// <summary>Restores what <see cref="Save"/> wrote.</summary>
-    public void Load(string path)
-    {
-        _engine.LoadState(path + ".weights");
-        using var stream = InputFile.Open(path);
-        using var reader = new BinaryReader(stream);
-        try
-        {
-            _sparsity = reader.ReadDouble();
-            _l0 = reader.ReadDouble();
-            Resampled = reader.ReadInt32();
-        }
-        catch (EndOfStreamException e)
-        {
-            throw new YapoException(YapoErrorKind.Format, $"{path} ends early", e);
-        }
     }
 
     public void Dispose() => _engine.Dispose();

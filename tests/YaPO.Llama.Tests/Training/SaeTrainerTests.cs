@@ -46,7 +46,7 @@ public sealed class SaeTrainerTests(ITestOutputHelper output) : NativeTest
 
         var options = Options() with { Latents = 128, TargetL0 = 4, BatchSize = 512, Rows = 512 * 400, LearningRate = 3e-3 };
         var test = Rows(2048);
-        using var learner = new SaeLearner(options, Rows(1024), d, 1);
+        using var learner = SaeLearner.Start(options, Rows(1024), d, 1);
         var start = learner.Evaluate(test);
         for (var step = 0; step < options.Steps; step++)
         {

@@ -57,20 +57,23 @@ public sealed class TrainCommandTests : IDisposable
     }
 
     [Fact]
-    public void SaeTrain_KilledThenResumed_WritesTheBytesOfAnUninterruptedRun()
+    public void SaeTrain_KilledAndInterruptedThenResumed_WritesTheBytesOfAnUninterruptedRun()
     {
-        File.WriteAllLines(_world["text.jsonl"], Enumerable.Range(0, 120).Select(i => $$"""{"text": "what is the tea of model {{i}} in the water, user?"}"""));
-        string[] Args(string output) =>
-        [
-            "sae", "train", "--model", _world.Model, "--data", "text.jsonl", "--layer", "0", "--output", output, "--latents", "48", "--target-l0", "6", "--rows", "19200",
-            "--batch-size", "64", "--block-rows", "512", "--evaluation-rows", "64", "--max-tokens", "32", "--threads", "1", "--seed", "3", "--name", "s",
-        ];
-        CliProcess.Run(_world.Folder, "", Args("whole.gguf")).ExitCode.Should().Be(0);
-        string[] parts = [.. Args("parts.gguf"), "--checkpoint", "state", "--checkpoint-every", "0", "--resume", "--log", "log.jsonl"];
+        CliProcess.Run(_world.Folder, "", SaeTrain("whole.gguf")).ExitCode.Should().Be(0);
+        string[] parts = [.. SaeTrain("parts.gguf"), "--checkpoint", "state", "--checkpoint-every", "0", "--resume", "--log", "log.jsonl"];
         using (var killed = CliProcess.Start(_world.Folder, parts))
         {
             killed.WaitUntil(_ => LogLines() >= 60, "step 60");
             killed.Kill();
+        }
+
+        using (var interrupted = CliProcess.Start(_world.Folder, parts))
+        {
+            interrupted.WaitUntil(_ => LogLines() >= 150, "step 150");
+            interrupted.Interrupt();
+            var stopped = interrupted.Finish();
+            stopped.ExitCode.Should().Be(130, stopped.Error);
+            stopped.Error.Should().Contain("--resume");
         }
 
         File.Exists(_world["parts.gguf"]).Should().BeFalse();
@@ -78,6 +81,29 @@ public sealed class TrainCommandTests : IDisposable
         end.ExitCode.Should().Be(0, end.Error);
         end.Out.Should().Contain("explained variance");
         File.ReadAllBytes(_world["parts.gguf"]).Should().Equal(File.ReadAllBytes(_world["whole.gguf"]));
+        LogLines().Should().Be(300);
+    }
+
+    [Fact]
+    public void SaeTrain_TopK_WritesEitherForm()
+    {
+        var top = CliProcess.Run(_world.Folder, "", [.. SaeTrain("top.gguf", rows: 3200), "--activation", "topk", "--k", "5"]);
+        top.ExitCode.Should().Be(0, top.Error);
+        top.Error.Should().Contain("of memory").And.Contain("--as-threshold");
+        var info = CliProcess.Run(_world.Folder, "", "sae", "info", "top.gguf", "--json");
+        JsonDocument.Parse(info.Out).RootElement.GetProperty("activation").GetString().Should().Be("topk");
+
+        var threshold = CliProcess.Run(_world.Folder, "", [.. SaeTrain("threshold.gguf", rows: 3200), "--activation", "topk", "--k", "5", "--as-threshold", "--json"]);
+        threshold.ExitCode.Should().Be(0, threshold.Error);
+        var root = JsonDocument.Parse(threshold.Out).RootElement;
+        root.GetProperty("activation").GetString().Should().Be("jumprelu");
+        root.GetProperty("trained_l0").GetDouble().Should().BeInRange(4, 5);
+        root.GetProperty("trained_explained_variance").GetDouble().Should().BePositive();
+
+        CliProcess.Run(_world.Folder, "", [.. SaeTrain("x.gguf"), "--activation", "gated"]).ExitCode.Should().Be(2);
+        CliProcess.Run(_world.Folder, "", [.. SaeTrain("x.gguf"), "--as-threshold"]).ExitCode.Should().Be(2);
+        CliProcess.Run(_world.Folder, "", [.. SaeTrain("x.gguf"), "--activation", "topk", "--k", "49"]).ExitCode.Should().Be(2);
+        File.Exists(_world["x.gguf"]).Should().BeFalse();
     }
 
     [Fact]
@@ -93,6 +119,16 @@ public sealed class TrainCommandTests : IDisposable
         var missing = CliProcess.Run(_world.Folder, "", "train", "--model", _world.Model, "--data", "none.jsonl", "--output", "v.ysv", "--method", "caa", "--layer", "0");
         (missing.ExitCode, missing.Error).Should().Match<(int Code, string Error)>(x => x.Code == 3 && x.Error.Contains("none.jsonl"));
         File.Exists(_world["v.ysv"]).Should().BeFalse();
+    }
+
+    private string[] SaeTrain(string output, int rows = 19200)
+    {
+        File.WriteAllLines(_world["text.jsonl"], Enumerable.Range(0, 120).Select(i => $$"""{"text": "what is the tea of model {{i}} in the water, user?"}"""));
+        return
+        [
+            "sae", "train", "--model", _world.Model, "--data", "text.jsonl", "--layer", "0", "--output", output, "--latents", "48", "--target-l0", "6", "--rows", $"{rows}",
+            "--batch-size", "64", "--block-rows", "512", "--evaluation-rows", "64", "--max-tokens", "32", "--threads", "1", "--seed", "3", "--name", "s",
+        ];
     }
 
     private string[] Train(string output, int steps = 200) =>
