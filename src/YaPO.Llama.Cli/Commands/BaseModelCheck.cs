@@ -1,4 +1,6 @@
+using YaPO.Llama.Cli.Terminal;
 using YaPO.Llama.Models;
+using YaPO.Llama.Sae;
 
 namespace YaPO.Llama.Cli.Commands;
 
@@ -20,5 +22,17 @@ internal static class BaseModelCheck
         return layer >= 0 && layer < model.LayerCount
             ? model
             : throw new YapoException(YapoErrorKind.Mismatch, $"{what} is for layer {layer}; the model {path} has layers 0 to {model.LayerCount - 1}");
+    }
+
+    /// <summary>
+    /// As above for an SAE, and warns where it names another model of the same shape: normal for the SAE of a pre-trained model on its instruction-tuned one, wrong otherwise.
+    /// </summary>
+    public static void Require(string path, SaeFile sae, CommandConsole console)
+    {
+        var model = Require(path, sae.Info.DModel, sae.Info.Layer, sae.Path);
+        if (sae.Info.Base.Fingerprint is { Length: > 0 } fingerprint && fingerprint != model.Fingerprint)
+        {
+            console.Warn($"{sae.Path} was trained on {(sae.Info.Base.Name.Length > 0 ? sae.Info.Base.Name : "another model")} (fingerprint {fingerprint[..Math.Min(12, fingerprint.Length)]}); {path} is {model.Name} ({model.Fingerprint[..12]})");
+        }
     }
 }

@@ -87,7 +87,7 @@ internal static class InspectCommand
             console.Note($"SAE {Paths.Short(sae.Path)}: layer {sae.Info.Layer}, {sae.Info.Width} features");
         }
 
-        BaseModelCheck.Require(model.Path, sae.Info.DModel, sae.Info.Layer, sae.Path);
+        BaseModelCheck.Require(model.Path, sae, console);
         if (options.Feature is { } wanted && (wanted < 0 || wanted >= sae.Info.Width))
         {
             throw new YapoException(YapoErrorKind.InvalidArgument, $"feature {wanted} is out of range: {sae.Path} has 0 to {sae.Info.Width - 1}");

@@ -48,12 +48,7 @@ internal static class SaeEvalCommand
     {
         InputFile.Require(options.Data);
         using var sae = SaeFile.Open(options.Sae);
-        var identity = BaseModelCheck.Require(InputFile.Require(options.Model), sae.Info.DModel, sae.Info.Layer, sae.Path);
-        if (sae.Info.Base.Fingerprint is { Length: > 0 } fingerprint && fingerprint != identity.Fingerprint)
-        {
-            console.Warn($"{options.Sae} was trained on {sae.Info.Base.Name} (fingerprint {fingerprint[..Math.Min(12, fingerprint.Length)]}), {options.Model} is another model");
-        }
-
+        BaseModelCheck.Require(InputFile.Require(options.Model), sae, console);
         console.RouteNativeLog();
         using var model = LlamaModel.Load(options.Model, options.Engine.ModelOptions, cancellation: cancellation);
         var windows = Limit(TextCorpus.Read(options.Data, model, Math.Min(options.Window, Math.Max(3, model.Info.TrainingContext))), options.MaxTokens);

@@ -88,6 +88,17 @@ public sealed class InspectTests(CliWorld world) : NativeTest, IClassFixture<Cli
     }
 
     [Fact]
+    public async Task Inspect_SaeOfAnotherModelOfTheShape_Warns()
+    {
+        var other = await CliRun.Of("inspect", "--model", world.OtherModel, "--sae", world.Sae, "-p", "what", "--threads", "1", "--json");
+        var own = await Inspect("-p", "what", "--json");
+
+        other.ExitCode.Should().Be(0, other.Error);
+        other.Error.Should().Contain("warning").And.Contain("was trained on random gemma2").And.Contain("another model");
+        own.Error.Should().NotContain("warning: " + world.Sae);
+    }
+
+    [Fact]
     public async Task Generate_TopKVector_NeedsItsSaeAndFindsIt()
     {
         var away = Directory.CreateDirectory(world.In("away")).FullName;
