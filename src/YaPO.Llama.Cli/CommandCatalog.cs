@@ -20,6 +20,7 @@ internal static class CommandCatalog
         yield return ModelCommand.Build(console);
         yield return ServeCommand.Build(console);
         yield return EvalCommand.Build(console);
+        yield return TuneCommand.Build(console);
         yield return BenchCommand.Build(console);
         yield return DataCommand.Build(console);
         yield return DoctorCommand.Build(console);

@@ -34,6 +34,11 @@ public static class SteeringTrainer
     {
         var watch = Stopwatch.StartNew();
         options.Optimizer.Validate();
+        if (options.Captured?.Fits(options) == false)
+        {
+            throw new ArgumentException("the residuals were captured for other pairs or another model", nameof(options));
+        }
+
         var train = PreferencePair.Load(options.Data);
         var validation = options.ValidationData is null ? [] : PreferencePair.Load(options.ValidationData);
         using var sae = options.NeedsSae ? OpenSae(options) : null;
@@ -48,8 +53,13 @@ public static class SteeringTrainer
         EncodedSequence[] sequences;
         ResidualStore captured;
         int shortened;
-        using (var model = LlamaModel.Load(options.Model, options.ModelOptions, null, cancellation)) // released before training: the lower blocks are done
+        if (options.Captured is { } shared)
         {
+            (sequences, captured, shortened) = ([.. shared.Sequences], shared.At(layer), shared.Shortened);
+        }
+        else
+        {
+            using var model = LlamaModel.Load(options.Model, options.ModelOptions, null, cancellation); // released before training: the lower blocks are done
             var encoder = new PairEncoder(model, options.Format, options.MaxTokens);
             sequences = [.. train.Concat(validation).Select(encoder.Encode).SelectMany(p => new[] { p.Chosen, p.Rejected })];
             shortened = encoder.Shortened;
@@ -57,7 +67,8 @@ public static class SteeringTrainer
             captured = Capture(model, layer, sequences, options, status, cancellation);
         }
 
-        using var residuals = captured;
+        using var owned = options.Captured is null ? captured : null;
+        var residuals = captured;
         var weights = Array.ConvertAll(sequences, s => s.Weights(options.Positions));
         var trainSequences = new ArraySegment<EncodedSequence>(sequences, 0, 2 * train.Count);
 

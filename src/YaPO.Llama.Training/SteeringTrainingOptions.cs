@@ -3,6 +3,7 @@ using YaPO.Llama.IO;
 using YaPO.Llama.Models;
 using YaPO.Llama.Steering;
 using YaPO.Llama.Training.Pairs;
+using YaPO.Llama.Training.Residuals;
 using YaPO.Llama.Training.Vectors;
 
 namespace YaPO.Llama.Training;
@@ -101,6 +102,9 @@ public sealed record SteeringTrainingOptions
 
     /// <summary>Device of the forward passes below the layer.</summary>
     public ModelOptions ModelOptions { get; init; } = new();
+
+    /// <summary>Residuals of the same pairs, shared with other runs and theirs; null: captured by the run itself.</summary>
+    public PairCapture? Captured { get; init; }
 
     /// <summary>Folder for checkpoints, or null for none.</summary>
     public string? CheckpointFolder { get; init; }

@@ -46,6 +46,7 @@ internal static class TrainCommand
         var decay = SingleOptions.Number("--weight-decay", "Decoupled weight decay.", defaults.WeightDecay, 0, 1e6, "X");
         var clip = SingleOptions.Number("--gradient-clip", "Largest gradient norm. 0: off.", defaults.GradientClip, 0, 1e6, "X");
         var features = SingleOptions.Number("--max-features", "Latents kept (yapo); the most effective ones are refitted alone. 0: keep all.", defaults.MaxFeatures, 0, 1 << 26, "K");
+        features.Aliases.Add("--top-k");
         var refit = SingleOptions.Number("--refit-steps", "Steps of that refit.", defaults.RefitSteps, 0, int.MaxValue, "N");
         var l1 = SingleOptions.Number("--l1", "L1 penalty while training (yapo). 0: off.", defaults.L1, 0, 1e6, "X");
         var validateEvery = SingleOptions.Number("--validate-every", "Steps between validations.", defaults.ValidateEvery, 1, int.MaxValue, "N");

@@ -3,7 +3,7 @@ using YaPO.Llama.Sessions;
 
 namespace YaPO.Llama.Training.Residuals;
 
-/// <summary>Runs token sequences through llama.cpp and keeps the residual stream after one block.</summary>
+/// <summary>Runs token sequences through llama.cpp and keeps the residual stream after one block or several.</summary>
 public sealed class ResidualCapture : IDisposable
 {
     private readonly LlamaContext _context;
@@ -18,17 +18,24 @@ public sealed class ResidualCapture : IDisposable
     /// <param name="sequences">Most sequences of one call.</param>
     /// <exception cref="YapoException">The layer is out of range or the architecture cannot be captured there.</exception>
     public ResidualCapture(LlamaModel model, int layer, int maxTokens, int threads = 0, int sequences = 1)
+        : this(model, [layer], maxTokens, threads, sequences)
     {
-        if (layer < 0 || layer >= model.Info.LayerCount)
+    }
+
+    /// <summary>Creates a context that captures at several blocks in one pass.</summary>
+    /// <inheritdoc cref="ResidualCapture(LlamaModel, int, int, int, int)"/>
+    public ResidualCapture(LlamaModel model, IReadOnlyList<int> layers, int maxTokens, int threads = 0, int sequences = 1)
+    {
+        foreach (var layer in layers.Where(l => l < 0 || l >= model.Info.LayerCount))
         {
             throw new YapoException(YapoErrorKind.InvalidArgument, $"layer {layer} is out of range: the model has blocks 0 … {model.Info.LayerCount - 1}");
         }
 
-        _lastLayer = layer == model.Info.LayerCount - 1;
+        _lastLayer = layers.Contains(model.Info.LayerCount - 1);
         Width = model.Info.ModelWidth;
         MaxTokens = maxTokens;
         _context = new LlamaContext(model, new ContextOptions { ContextSize = maxTokens, BatchSize = maxTokens, Threads = threads, Sequences = sequences });
-        _context.SetCapture((layer, CaptureSite.BeforeSteering));
+        _context.SetCapture([.. layers.Select(l => (l, CaptureSite.BeforeSteering))]);
     }
 
     /// <summary>D.</summary>
@@ -42,6 +49,18 @@ public sealed class ResidualCapture : IDisposable
 
     /// <summary>Residuals of several sequences computed together, one after the other, [ΣT, D].</summary>
     public void Run(IReadOnlyList<int[]> sequences, Span<float> residuals, CancellationToken cancellation = default)
+    {
+        Run(sequences, cancellation);
+        Copy(0, residuals);
+    }
+
+    /// <summary>Residuals of the last run at one of the layers, [ΣT, D].</summary>
+    /// <param name="slot">Place of the layer in the list given at creation.</param>
+    /// <param name="residuals">Filled.</param>
+    public void Copy(int slot, Span<float> residuals) => _context.CopyCaptured(slot, residuals);
+
+    /// <summary>Computes several sequences together; <see cref="Copy"/> reads the result.</summary>
+    public void Run(IReadOnlyList<int[]> sequences, CancellationToken cancellation = default)
     {
         var total = sequences.Sum(s => s.Length);
         if (total == 0 || total > MaxTokens)
@@ -61,7 +80,6 @@ public sealed class ResidualCapture : IDisposable
         }
 
         _context.Decode(_batch, cancellation);
-        _context.CopyCaptured(0, residuals);
     }
 
     /// <inheritdoc/>

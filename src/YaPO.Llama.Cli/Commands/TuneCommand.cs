@@ -1,0 +1,90 @@
+using System.CommandLine;
+using YaPO.Llama.Cli.Errors;
+using YaPO.Llama.Cli.Evaluations;
+using YaPO.Llama.Cli.Experiments;
+using YaPO.Llama.Cli.Options;
+using YaPO.Llama.Cli.Terminal;
+using YaPO.Llama.Steering;
+using YaPO.Llama.Training;
+
+namespace YaPO.Llama.Cli.Commands;
+
+/// <summary><c>tune</c>: chooses layer, positions, support and strength on held-out data, under a KL budget.</summary>
+internal static class TuneCommand
+{
+    internal sealed record Options(
+        string Model, IReadOnlyList<string> Saes, IReadOnlyList<int> Layers, SteeringMethod Method, IReadOnlyList<string> Positions, IReadOnlyList<int> Supports, string Output, string? Name, int CoarseItems,
+        ExperimentSettings Experiment);
+
+    public static Command Build(CommandConsole console)
+    {
+        var model = new Option<string>("--model", "-m") { Description = "GGUF model, any quantization (required).", Required = true, HelpName = "FILE" };
+        var sae = new Option<string[]>("--sae") { Description = "SAE GGUF, one per candidate layer, repeatable; needed by yapo and sas (default: none).", HelpName = "FILE", DefaultValueFactory = _ => [] };
+        var layers = new Option<double[]>("--layer") { Description = "With bipo and caa: candidate blocks, zero-based, separated by commas (default: those of --sae).", HelpName = "L,L,…", DefaultValueFactory = _ => [], CustomParser = NumberList.Parse };
+        var method = new Option<string>("--method") { Description = "How candidates are made, as in 'train'.", DefaultValueFactory = _ => "yapo", HelpName = "METHOD" }.OneOf("yapo", "bipo", "caa", "sas");
+        var positions = new Option<string>("--positions") { Description = "Candidate positions, separated by commas; each is trained as it acts.", DefaultValueFactory = _ => "all,generated", HelpName = "POSITIONS,…" };
+        var supports = new Option<double[]>("--max-features") { Description = "With yapo: candidate numbers of latents, separated by commas. 0: all.", HelpName = "K,K,…", DefaultValueFactory = _ => [64, 256], CustomParser = NumberList.Parse };
+        var coarse = SingleOptions.Number("--coarse-items", "Validation items of the coarse pass.", 96, 1, int.MaxValue, "N");
+        var output = SingleOptions.Output("Vector file (.ysv) of the winner");
+        var name = new Option<string?>("--name") { Description = "Name of the vector (default: the output's file name).", HelpName = "TEXT" };
+        var shared = new ExperimentOptions(0.05, neutralRequired: true);
+        var command = new Command("tune", "Choose layer, positions, support and strength of a vector on held-out data, under a KL budget.") { model, sae, layers, method, positions, supports, coarse, output, name };
+        shared.AddTo(command);
+        command.Validators.Add(result =>
+        {
+            foreach (var (option, least) in new[] { (layers, 0.0), (supports, 0.0) })
+            {
+                foreach (var value in (result.GetValue(option) ?? []).Where(x => x < least || x > 1 << 26 || x != Math.Floor(x)))
+                {
+                    result.AddError(string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{option.Name} {value} is not a whole number from {least} on"));
+                }
+            }
+
+            if (result.GetValue(method) is "yapo" or "sas" && result.GetValue(sae) is not { Length: > 0 })
+            {
+                result.AddError($"--method {result.GetValue(method)} works in the latent space of an SAE; give one for each candidate layer with --sae");
+            }
+
+            if (result.GetValue(method) is "bipo" or "caa" && result.GetValue(sae) is not { Length: > 0 } && result.GetValue(layers) is not { Length: > 0 })
+            {
+                result.AddError("give candidate layers with --layer, or SAEs with --sae");
+            }
+        });
+        return command.Handle(
+            console,
+            parsed => new Options(
+                parsed.GetRequiredValue(model), parsed.GetValue(sae) ?? [], [.. (parsed.GetValue(layers) ?? []).Select(x => (int)x)], Enum.Parse<SteeringMethod>(parsed.GetValue(method)!, ignoreCase: true),
+                [.. parsed.GetValue(positions)!.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries).Select(p => SteeringPositions.Parse(p).ToString()).Distinct()],
+                [.. (parsed.GetValue(supports) ?? []).Select(x => (int)x).Distinct()], parsed.GetRequiredValue(output), parsed.GetValue(name), parsed.GetValue(coarse), shared.Read(parsed)),
+            HandleAsync);
+    }
+
+    internal static async Task<int> HandleAsync(Options options, CommandConsole console, CancellationToken cancellation)
+    {
+        string[] inputs = [.. options.Experiment.Inputs, .. options.Saes, options.Model];
+        foreach (var input in inputs)
+        {
+            InputFile.Require(input);
+        }
+
+        OutputFile.Require(options.Output, inputs);
+        if (options.Experiment.Report is { } report)
+        {
+            OutputFile.Require(report, [.. inputs, options.Output]);
+        }
+
+        console.RouteNativeLog();
+        try
+        {
+            await Task.Run(() => new TuneRun(options, console, cancellation).Run(), CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (options.Experiment.Folder is { } folder)
+        {
+            console.EndProgress();
+            console.Note($"stopped; what is done is in {folder}. Go on with the same command and --resume.");
+            throw;
+        }
+
+        return ExitCodes.Success;
+    }
+}

@@ -1,0 +1,62 @@
+using System.Text.Json;
+using YaPO.Llama.Cli.Evaluations;
+using YaPO.Llama.Datasets;
+using YaPO.Llama.Evaluation.Suites;
+
+namespace YaPO.Llama.Cli.Experiments;
+
+/// <summary>Data that a vector is judged by: multiple-choice questions in any form that <c>eval mcq</c> reads, or preference pairs.</summary>
+internal sealed class SuiteFile
+{
+    private readonly IReadOnlyList<MultipleChoiceItem>? _items;
+    private readonly IReadOnlyList<PreferencePair>? _pairs;
+
+    private SuiteFile(string path, IReadOnlyList<MultipleChoiceItem>? items, IReadOnlyList<PreferencePair>? pairs) => (Path, _items, _pairs) = (path, items, pairs);
+
+    public string Path { get; }
+
+    /// <summary>Where each prompt stands.</summary>
+    public IEnumerable<LeakCheck.Place> Places => _pairs is not null ? LeakCheck.Places(Path, _pairs) : _items!.Select(i => new LeakCheck.Place(i.Prompt, Path, i.Line));
+
+    /// <summary>Labels of questions that name none.</summary>
+    public IReadOnlyList<string> Labels => [.. (_items ?? []).Where(i => i.Labels is not null && i.Answer is null).SelectMany(i => i.Labels!).Distinct().Order(StringComparer.Ordinal)];
+
+    public static SuiteFile Load(string path) => IsPairs(path) ? new SuiteFile(path, null, PreferencePair.Load(path)) : new SuiteFile(path, ChoiceFile.Load(path).Items, null);
+
+    /// <summary>The suite; <paramref name="label"/> says which answer counts where the data has labels.</summary>
+    public ISuite Suite(string? label)
+    {
+        try
+        {
+            return _pairs is not null ? new PreferenceSuite(_pairs) : new ChoiceSuite(_items!, new ChoiceSuiteOptions { Label = label });
+        }
+        catch (YapoException e)
+        {
+            throw new YapoException(e.Kind, $"{Path}: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Whether the first line is a preference pair; whatever else it is, its own reader says what is wrong with it.</summary>
+    private static bool IsPairs(string path)
+    {
+        InputFileLine(path, out var line);
+        try
+        {
+            using var json = JsonDocument.Parse(line);
+            return json.RootElement.ValueKind == JsonValueKind.Object && json.RootElement.TryGetProperty("chosen", out _);
+        }
+        catch (JsonException)
+        {
+            return false;
+        }
+    }
+
+    private static void InputFileLine(string path, out string line)
+    {
+        using var stream = IO.InputFile.Open(path);
+        using var reader = new StreamReader(stream);
+        while ((line = reader.ReadLine() ?? "{}").Trim().Length == 0)
+        {
+        }
+    }
+}

@@ -1,0 +1,220 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text.Json.Nodes;
+using YaPO.Llama.Cli.Commands;
+using YaPO.Llama.Cli.Evaluations;
+using YaPO.Llama.Cli.Terminal;
+using YaPO.Llama.Datasets;
+using YaPO.Llama.Evaluation.Controls;
+using YaPO.Llama.Evaluation.Reports.Pages;
+using YaPO.Llama.Evaluation.Tuning;
+using YaPO.Llama.IO;
+using YaPO.Llama.Models;
+using YaPO.Llama.Sae;
+using YaPO.Llama.Steering;
+using YaPO.Llama.Training;
+using YaPO.Llama.Training.Residuals;
+
+namespace YaPO.Llama.Cli.Experiments;
+
+/// <summary>One run of <c>tune</c>: residuals of all candidate layers in one pass, a training for each candidate, the search, the winner's file.</summary>
+internal sealed class TuneRun(TuneCommand.Options options, CommandConsole console, CancellationToken cancellation)
+{
+    private readonly ExperimentSettings _settings = options.Experiment;
+    private readonly Stopwatch _watch = Stopwatch.StartNew();
+
+    private string Name => options.Name ?? Path.GetFileNameWithoutExtension(options.Output);
+
+    private sealed record Plan(string Name, int Layer, string? Sae, string Positions, int Support);
+
+    public void Run()
+    {
+        var (validation, test) = (SuiteFile.Load(_settings.Validation), _settings.Test is null ? null : SuiteFile.Load(_settings.Test));
+        var pairs = PreferencePair.Load(_settings.Data);
+        if (test is not null)
+        {
+            LeakCheck.Require(test.Places, validation.Places, "validation data", allowed: false, console);
+            LeakCheck.Require(test.Places, LeakCheck.Places(_settings.Data, pairs), "training data", allowed: false, console);
+        }
+
+        var plans = Plans();
+        var own = Name;
+        var label = _settings.Label ?? validation.Labels.FirstOrDefault(l => l.Equals(own, StringComparison.OrdinalIgnoreCase));
+        var config = _settings.Config("tune", [options.Model, .. options.Saes], new JsonObject
+        {
+            ["method"] = options.Method.ToString(),
+            ["candidates"] = new JsonArray([.. plans.Select(p => (JsonNode)p.Name)]),
+            ["coarse_items"] = options.CoarseItems,
+            ["label"] = label,
+        });
+        using var folder = RunFolder.Open(_settings.Folder, _settings.Resume, config);
+        using var model = LlamaModel.Load(options.Model, _settings.Engine.ModelOptions, null, cancellation);
+        var candidates = Train(model, plans, folder, out var files, out var trainedTokens);
+        using var scorer = _settings.Scorer(model);
+        var neutral = _settings.NeutralText(scorer)!;
+        var search = new TuneOptions { KlBudget = _settings.KlBudget, CoarseItems = options.CoarseItems, PromptOnly = _settings.PromptOnly };
+        var expected = (plans.Count * (1 + search.Coarse.Count)) + (Math.Min(search.Finalists, plans.Count) * 2 * search.Fine.Count) + 8;
+        TuneReport report;
+        using (var line = console.Progress("searching", expected, "measurements"))
+        {
+            var before = folder.Log.Count;
+            report = new TuneSearch(scorer, neutral, search, folder.Log, what => line.Report(folder.Log.Count - before, what), cancellation)
+                .Run(candidates, validation.Suite(label), test?.Suite(label));
+        }
+
+        var winner = files[report.Chosen];
+        Save(winner, report);
+        var estimate = Estimate(scorer.EvaluatedTokens, trainedTokens);
+        if (_settings.Report is { } path)
+        {
+            ReportHtml.Save(path, TunePage.Of(report,
+            [
+                ("method", options.Method.ToString().ToLowerInvariant()), ("model", options.Model), ("training data", _settings.Data), ("validation data", _settings.Validation),
+                .. _settings.Test is { } t ? [("test data", t)] : Array.Empty<(string, string)>(), ("neutral text", _settings.Neutral!), ("cost", estimate),
+            ]));
+            console.Note($"wrote {path}");
+        }
+
+        Write(report, estimate);
+    }
+
+    private List<Plan> Plans()
+    {
+        var sites = new List<(int Layer, string? Sae)>();
+        foreach (var path in options.Saes)
+        {
+            using var sae = SaeFile.Open(path);
+            if (sites.Exists(s => s.Layer == sae.Info.Layer))
+            {
+                throw new YapoException(YapoErrorKind.InvalidArgument, $"{path} is a second SAE of block {sae.Info.Layer}; give one for each candidate layer");
+            }
+
+            sites.Add((sae.Info.Layer, path));
+        }
+
+        var sparse = options.Method is SteeringMethod.Yapo or SteeringMethod.Sas;
+        if (!sparse && options.Layers.Count > 0)
+        {
+            sites = [.. options.Layers.Distinct().Select(l => (l, (string?)null))];
+        }
+
+        // caa and sas look at answers, whatever is steered: one training would do, but each file records the positions it is for.
+        return
+        [
+            .. sites.SelectMany(s => options.Positions.SelectMany(p => (options.Method == SteeringMethod.Yapo ? options.Supports : [0]).Select(k => new Plan(
+                $"layer {s.Layer}, {p}" + (options.Method == SteeringMethod.Yapo ? $", {(k == 0 ? "all" : k)} latents" : ""), s.Layer, sparse ? s.Sae : null, p, k)))),
+        ];
+    }
+
+    private List<TuneCandidate> Train(LlamaModel model, List<Plan> plans, RunFolder folder, out Dictionary<string, SteeringFile> files, out long tokens)
+    {
+        var training = _settings.Training(model) with { Method = options.Method };
+        var layers = plans.Select(p => p.Layer).Distinct().ToList();
+        console.Note($"capturing residuals at block{(layers.Count > 1 ? "s" : "")} {string.Join(", ", layers)} in one pass");
+        using var capture = PairCapture.Run(model, training, layers, cancellation);
+        (files, tokens) = ([], 0);
+        var candidates = new List<TuneCandidate>();
+        using var line = console.Progress("training candidates", plans.Count * 100L, "parts");
+        foreach (var (i, plan) in plans.Index())
+        {
+            cancellation.ThrowIfCancellationRequested();
+            var (file, run) = folder.Train(
+                RunFolder.Key("layer", plan.Layer, plan.Positions, plan.Support),
+                training with
+                {
+                    Layer = plan.Layer,
+                    Sae = plan.Sae,
+                    Positions = SteeringPositions.Parse(plan.Positions),
+                    Optimizer = training.Optimizer with { MaxFeatures = plan.Support },
+                },
+                capture,
+                p => line.Report((i * 100) + (100 * p.Step / Math.Max(1, p.TotalSteps)), string.Create(CultureInfo.InvariantCulture, $"{plan.Name}: loss {p.Loss:0.000}")),
+                cancellation);
+            files[plan.Name] = file;
+            tokens += run.Steps * training.Optimizer.BatchSize * 2 * capture.Tokens / capture.Sequences.Count;
+            candidates.Add(new TuneCandidate(plan.Name, SubjectVector.Of(plan.Name, file.Vectors[0], 1)));
+        }
+
+        return candidates;
+    }
+
+    private void Save(SteeringFile winner, TuneReport report)
+    {
+        var name = Name;
+        JsonObject Figures(IReadOnlyList<TuneRow> rows) => new(rows.Select(r => KeyValuePair.Create<string, JsonNode?>(r.Kind, new JsonObject
+        {
+            ["value"] = r.Value.Value, ["low"] = r.Value.Low, ["high"] = r.Value.High, ["count"] = r.Value.Count, ["kl_per_token"] = r.KlPerToken, ["strength"] = r.Strength,
+        })));
+        var evidence = new JsonObject
+        {
+            ["suite"] = "tune",
+            ["measure"] = report.Measure,
+            ["verdict"] = report.Verdict,
+            ["chosen"] = report.Chosen,
+            ["candidates"] = report.Candidates.Count,
+            ["kl_budget"] = report.KlBudget,
+            ["kl_per_token"] = report.KlPerToken,
+            ["validation"] = Figures(report.Validation),
+            ["validation_note"] = "chosen on these items; the figures flatter",
+            ["validation_sha256"] = IO.InputFile.Sha256(_settings.Validation),
+            ["neutral_sha256"] = IO.InputFile.Sha256(_settings.Neutral!),
+        };
+        if (report.Test is { } test)
+        {
+            evidence["test"] = Figures(test);
+            evidence["test_sha256"] = IO.InputFile.Sha256(_settings.Test!);
+        }
+
+        (winner with
+        {
+            Name = name,
+            Evidence = CanonicalJson.Write(evidence),
+            Vectors =
+            [
+                winner.Vectors[0] with
+                {
+                    Name = name, RecommendedStrength = (float)report.Strength, MinStrength = (float)Math.Min(report.MinStrength, (float)report.Strength), MaxStrength = (float)report.MaxStrength,
+                },
+            ],
+        }).Save(options.Output);
+    }
+
+    /// <summary>What this run cost, and what the same search would on a model of 2 billion parameters at stated speeds.</summary>
+    private string Estimate(long read, long trained)
+    {
+        // A token of a training costs about three of reading (forward, and backward through values and weights' transposes), at most for the blocks above the layer.
+        var work = read + (3.0 * trained);
+        string Hours(double speed) => work / speed >= 5400 ? string.Create(CultureInfo.InvariantCulture, $"{work / speed / 3600:0.#} hours") : string.Create(CultureInfo.InvariantCulture, $"{work / speed / 60:0} minutes");
+        return string.Create(
+            CultureInfo.InvariantCulture,
+            $"{_watch.Elapsed.TotalSeconds:0} s here; {read} tokens read and {trained} trained in this process. A 2B model needs at most about {Hours(25)} where it reads 25 tokens/s (two cores, Q4_0), {Hours(1000)} at an assumed 1000 tokens/s; training passes only through the blocks above the layer");
+    }
+
+    private void Write(TuneReport report, string estimate)
+    {
+        if (_settings.Json)
+        {
+            console.Out.WriteLine(report.ToJson());
+            return;
+        }
+
+        string Value(Llama.Evaluation.Interval? x) => x is null ? "" : report.IsShare
+            ? string.Create(CultureInfo.InvariantCulture, $"{100 * x.Value:0.0} % [{100 * x.Low:0.0}, {100 * x.High:0.0}]")
+            : string.Create(CultureInfo.InvariantCulture, $"{x.Value:0.####} [{x.Low:0.####}, {x.High:0.####}]");
+        console.Out.WriteLine(report.Verdict);
+        console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{options.Output}: {report.Chosen}, strength {report.Strength:0.###} (safe {report.MinStrength:0.###} to {report.MaxStrength:0.###}), {report.KlPerToken:0.####} of {report.KlBudget:0.####} nats per token"));
+        console.WriteTable(
+            ["", "strength", "KL/token", "validation", "test", "vector against it"],
+            report.Validation.Select((r, i) => (IReadOnlyList<string>)
+            [
+                r.Name, r.Strength?.ToString("0.###", CultureInfo.InvariantCulture) ?? "", r.KlPerToken?.ToString("0.####", CultureInfo.InvariantCulture) ?? "", Value(r.Value),
+                Value(report.Test?[i].Value), Value((report.Test ?? report.Validation)[i].VectorAdvantage),
+            ]));
+        foreach (var note in report.Notes)
+        {
+            console.Out.WriteLine($"note: {note}");
+        }
+
+        console.Note(estimate);
+    }
+}
