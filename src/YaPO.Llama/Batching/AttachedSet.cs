@@ -12,15 +12,15 @@ internal sealed class AttachedSet
 
     private readonly LlamaContext context;
     private readonly AttachedVector[] allowed;
-    private readonly long[] lastUsed;
+    private readonly TimeSpan[] lastUsed;
     private int[] columns = [];
 
     /// <summary>Attaches everything once, so that what does not fit is refused now.</summary>
     /// <exception cref="YapoException">A vector does not fit the model.</exception>
     public AttachedSet(LlamaContext context, IReadOnlyList<AttachedVector> allowed)
     {
-        (this.context, this.allowed, lastUsed) = (context, [.. allowed], new long[allowed.Count]);
-        Array.Fill(lastUsed, long.MinValue);
+        (this.context, this.allowed, lastUsed) = (context, [.. allowed], new TimeSpan[allowed.Count]);
+        Array.Fill(lastUsed, -2 * Linger);
         context.SetVectors(allowed);
         context.SetVectors([]);
     }
@@ -32,9 +32,10 @@ internal sealed class AttachedSet
     public long Changes { get; private set; }
 
     /// <summary>Attaches what these answers need and lets go of what has not been used for a while.</summary>
-    public void Update(IEnumerable<RunningAnswer> answers)
+    /// <param name="answers">Those that run.</param>
+    /// <param name="now">The time that was spent in decoding: while nothing runs, nothing is let go of.</param>
+    public void Update(IEnumerable<RunningAnswer> answers, TimeSpan now)
     {
-        var now = Environment.TickCount64;
         var missing = false;
         foreach (var column in answers.SelectMany(a => a.Columns))
         {
@@ -42,13 +43,12 @@ internal sealed class AttachedSet
             missing |= Array.IndexOf(columns, column) < 0;
         }
 
-        var linger = now - (long)Linger.TotalMilliseconds;
-        if (!missing && Array.TrueForAll(columns, c => lastUsed[c] >= linger))
+        if (!missing && Array.TrueForAll(columns, c => now - lastUsed[c] <= Linger))
         {
             return;
         }
 
-        int[] wanted = [.. Enumerable.Range(0, allowed.Length).Where(c => lastUsed[c] >= linger)];
+        int[] wanted = [.. Enumerable.Range(0, allowed.Length).Where(c => now - lastUsed[c] <= Linger)];
         context.SetVectors([.. wanted.Select(c => allowed[c])]);
         columns = wanted;
         Changes++;

@@ -287,7 +287,7 @@ public sealed class BatchEngine : IAsyncDisposable
     {
         try
         {
-            plan.Make(pool.Running);
+            plan.Make(pool.Running, Statistics.DecodeTime);
         }
         catch (YapoException e) // no memory for the vectors
         {

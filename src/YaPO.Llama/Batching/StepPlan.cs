@@ -23,11 +23,13 @@ internal sealed class StepPlan(AttachedSet attached, int vectorCount, int batchS
     public List<PlannedSlot> Slots { get; } = [];
 
     /// <summary>Plans the next step of the running slots, attaching the vectors that they need.</summary>
+    /// <param name="running">Slots with a request.</param>
+    /// <param name="now">The time spent in decoding so far.</param>
     /// <exception cref="YapoException">The vectors cannot be attached.</exception>
-    public void Make(IReadOnlyCollection<Slot> running)
+    public void Make(IReadOnlyCollection<Slot> running, TimeSpan now)
     {
         Slots.Clear();
-        attached.Update(running.Select(s => s.Answer!));
+        attached.Update(running.Select(s => s.Answer!), now);
         Batch.Clear(attached.Count);
         foreach (var slot in running.Where(s => Missing(s) == 1))
         {
