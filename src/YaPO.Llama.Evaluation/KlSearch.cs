@@ -24,32 +24,46 @@ internal sealed class KlSearch(SteeredScorer scorer, IReadOnlyList<ReadText> neu
     }
 
     /// <summary>
-    /// The strength whose KL is the budget, to 3 %: bisection in log λ, started where KL ∝ λ² puts it. Null where the arm cannot spend it, or nothing it does shows on this text.
+    /// The strength whose KL is the budget, to 3 %. KL grows like a power of λ, so inside a bracket a straight line through its ends in log λ and log KL comes close at once; outside, λ
+    /// is moved as if KL ∝ λ². Null where the arm cannot spend the budget, or nothing it does shows on this text.
     /// </summary>
     public (double Strength, double Kl)? StrengthFor(Arm arm, double budget, double start, CancellationToken cancellation)
     {
         var strength = Math.Abs(start) > 0 ? Math.Abs(start) : 1;
-        double? low = null, high = null;
+        (double Strength, double Kl)? low = null, high = null;
         for (var i = 0; i < MostReadings; i++)
         {
             var kl = At(arm, strength, cancellation);
-            if (!double.IsFinite(kl) || kl > budget * (1 + Tolerance))
-            {
-                high = strength;
-            }
-            else if (kl < budget * (1 - Tolerance))
-            {
-                low = strength;
-            }
-            else
+            if (double.IsFinite(kl) && Math.Abs(kl - budget) <= Tolerance * budget)
             {
                 return (strength, kl);
             }
 
-            var guess = double.IsFinite(kl) && kl > 0 ? strength * Math.Clamp(Math.Sqrt(budget / kl), 0.1, 10) : strength * (high is null ? 10 : 0.1);
-            strength = low is { } l && high is { } h ? (guess > l * 1.01 && guess < h * 0.99 ? guess : Math.Sqrt(l * h)) : guess;
+            if (kl < budget)
+            {
+                low = (strength, kl);
+            }
+            else
+            {
+                high = (strength, kl);
+            }
+
+            strength = (low, high) switch
+            {
+                ({ } l, { } h) => Between(l, h, budget),
+                ({ Kl: > 0 } l, null) => l.Strength * Math.Clamp(Math.Sqrt(budget / l.Kl), 1.1, 10),
+                (_, { } h) when double.IsFinite(h.Kl) => h.Strength * Math.Clamp(Math.Sqrt(budget / h.Kl), 0.1, 0.9),
+                _ => strength * (high is null ? 10 : 0.1),
+            };
         }
 
         return null;
+    }
+
+    private static double Between((double Strength, double Kl) low, (double Strength, double Kl) high, double budget)
+    {
+        // A model driven out of its numbers, or one that does not notice yet, has no line to follow.
+        var part = double.IsFinite(high.Kl) && low.Kl > 0 ? Math.Clamp(Math.Log(budget / low.Kl) / Math.Log(high.Kl / low.Kl), 0.05, 0.95) : 0.5;
+        return low.Strength * Math.Pow(high.Strength / low.Strength, part);
     }
 }

@@ -68,9 +68,9 @@ public sealed class TextAndJudgeTests(RandomModelFile file) : NativeTest, IClass
         var vector = RandomVectors.Sparse(64, 1, 24);
         var arm = new Arm(ArmKind.Vector, "v", s => Steering.Of(vector, (float)s));
 
-        foreach (var budget in new[] { 0.001, 0.05 })
+        foreach (var (budget, start) in new[] { (0.001, 5), (0.05, 5), (0.01, 0.001), (0.3, 100.0) })
         {
-            var found = search.StrengthFor(arm, budget, 5, CancellationToken.None)!.Value;
+            var found = search.StrengthFor(arm, budget, start, CancellationToken.None)!.Value;
 
             found.Kl.Should().BeApproximately(budget, 0.03 * budget);
             TextMeter.KlPerToken(scorer.Read(texts, arm.At(found.Strength))).Should().Be(found.Kl);
