@@ -129,7 +129,7 @@ public sealed class SaeTrainerTests(ITestOutputHelper output) : NativeTest
         var huge = () => SaeTrainer.Train(Options() with { Latents = 1 << 26, TargetL0 = 8, BatchSize = 1024, Rows = 2048, BlockRows = 1 << 20, EvaluationRows = 1 << 20 });
         huge.Should().Throw<YapoException>().WithMessage("*GiB of memory*--latents*");
         var memory = Llama.Training.Features.SaeMemory.Estimate(Options() with { Latents = 16384, BatchSize = 2048, BlockRows = 65536, EvaluationRows = 8192 }, 2304, 0);
-        (memory.State / (double)(1L << 30)).Should().BeApproximately(16384.0 * 2304 * 40 / (1L << 30), 1e-9);
+        (memory.State / (double)(1L << 30)).Should().BeApproximately(16384.0 * 2304 * 64 / (1L << 30), 1e-9);
     }
 
     [Theory]

@@ -1,9 +1,9 @@
 #include "train/lm/trainer.h"
 
-#include <atomic>
+#include "train/parallel.h"
+
 #include <cmath>
 #include <condition_variable>
-#include <thread>
 
 namespace yapo::train::lm {
 
@@ -31,47 +31,19 @@ int64_t trainer::check(const int32_t * tokens, int32_t n_sequences) const {
     return targets;
 }
 
-void trainer::parallel(int32_t n, const std::function<void(int32_t, int32_t)> & body) const {
-    std::atomic<int32_t> next{0};
-    std::exception_ptr error;
-    std::mutex mutex;
-    const auto loop = [&](int32_t thread) {
-        try {
-            for (int32_t i = next++; i < n; i = next++) {
-                body(i, thread);
-            }
-        } catch (...) {
-            std::lock_guard<std::mutex> lock(mutex);
-            error = std::current_exception();
-            next = n;
-        }
-    };
-    std::vector<std::thread> threads;
-    for (int32_t t = 1; t < std::min(options_.n_workers, n); ++t) {
-        threads.emplace_back(loop, t);
-    }
-    loop(0);
-    for (std::thread & t : threads) {
-        t.join();
-    }
-    if (error) {
-        std::rethrow_exception(error);
-    }
-}
-
 double trainer::run(std::vector<std::unique_ptr<worker>> & workers, const int32_t * tokens, int32_t n_sequences, float target_weight, float * gradients) {
     while (workers.size() < size_t(options_.n_workers)) {
         workers.push_back(std::make_unique<worker>(parameters_, config_, options_.n_ctx, options_.micro_batch, gradients != nullptr));
     }
     std::mutex mutex;
     std::condition_variable turn_changed;
-    int32_t turn = 0; // the micro-batch whose results are added next
+    int64_t turn = 0; // the micro-batch whose results are added next
     bool broken = false;
     double loss = 0.0;
-    parallel(n_sequences / options_.micro_batch, [&](int32_t i, int32_t thread) {
+    parallel(options_.n_workers, n_sequences / options_.micro_batch, [&](int32_t thread, int64_t i) {
         double mine;
         try {
-            mine = workers[thread]->run(tokens + int64_t(i) * options_.micro_batch * (options_.n_ctx + 1), target_weight);
+            mine = workers[thread]->run(tokens + i * options_.micro_batch * (options_.n_ctx + 1), target_weight);
         } catch (...) {
             std::lock_guard<std::mutex> lock(mutex);
             broken = true; // nobody may wait for this turn
@@ -102,7 +74,7 @@ yapo_lm_step trainer::train_step(const int32_t * tokens, int32_t n_sequences, fl
     const auto & list = parameters_.list();
     std::vector<double> squares(list.size());
     const int32_t n = static_cast<int32_t>(list.size());
-    parallel(n, [&](int32_t i, int32_t) {
+    parallel(options_.n_workers, n, [&](int32_t, int64_t i) {
         const float * g = gradients_.data() + list[i].offset;
         double lanes[8] = {};
         for (int64_t k = 0; k < list[i].size; ++k) {
@@ -125,7 +97,7 @@ yapo_lm_step trainer::train_step(const int32_t * tokens, int32_t n_sequences, fl
     adamw o{options_.beta1, options_.beta2, options_.epsilon, options_.weight_decay, options_.gradient_clip};
     const float scale = o.gradient_clip > 0.0f && norm > o.gradient_clip ? static_cast<float>(o.gradient_clip / norm) : 1.0f;
     ++parameters_.step;
-    parallel(n, [&](int32_t i, int32_t) {
+    parallel(options_.n_workers, n, [&](int32_t, int64_t i) {
         parameters_.update(i, gradients_.data() + list[i].offset, scale, learning_rate, o);
     });
     return {sizeof(yapo_lm_step), loss / double(targets), norm, double(targets)};

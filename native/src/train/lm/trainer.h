@@ -4,7 +4,6 @@
 #include "train/lm/worker.h"
 #include "yapo_train.h"
 
-#include <functional>
 #include <memory>
 #include <mutex>
 
@@ -26,8 +25,6 @@ private:
     // Summed loss over all micro-batches; gradients, when wanted, are added in micro-batch order, so that the number of
     // workers changes nothing.
     double run(std::vector<std::unique_ptr<worker>> & workers, const int32_t * tokens, int32_t n_sequences, float target_weight, float * gradients);
-    // body(0 .. n-1) shared out over the worker threads.
-    void parallel(int32_t n, const std::function<void(int32_t item, int32_t thread)> & body) const;
 
     std::string                          path_;
     yapo_lm_options                      options_;
