@@ -13,6 +13,8 @@ internal static class EvalCommand
         command.Subcommands.Add(EvalPreferenceCommand.Build(console));
         command.Subcommands.Add(EvalPerplexityCommand.Build(console));
         command.Subcommands.Add(EvalBehaviourCommand.Build(console));
+        command.Subcommands.Add(EvalMethodsCommand.Build(console));
+        command.Subcommands.Add(EvalTransferCommand.Build(console));
         return command;
     }
 }

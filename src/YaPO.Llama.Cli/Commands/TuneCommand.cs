@@ -1,5 +1,4 @@
 using System.CommandLine;
-using YaPO.Llama.Cli.Errors;
 using YaPO.Llama.Cli.Evaluations;
 using YaPO.Llama.Cli.Experiments;
 using YaPO.Llama.Cli.Options;
@@ -59,32 +58,6 @@ internal static class TuneCommand
             HandleAsync);
     }
 
-    internal static async Task<int> HandleAsync(Options options, CommandConsole console, CancellationToken cancellation)
-    {
-        string[] inputs = [.. options.Experiment.Inputs, .. options.Saes, options.Model];
-        foreach (var input in inputs)
-        {
-            InputFile.Require(input);
-        }
-
-        OutputFile.Require(options.Output, inputs);
-        if (options.Experiment.Report is { } report)
-        {
-            OutputFile.Require(report, [.. inputs, options.Output]);
-        }
-
-        console.RouteNativeLog();
-        try
-        {
-            await Task.Run(() => new TuneRun(options, console, cancellation).Run(), CancellationToken.None).ConfigureAwait(false);
-        }
-        catch (OperationCanceledException) when (options.Experiment.Folder is { } folder)
-        {
-            console.EndProgress();
-            console.Note($"stopped; what is done is in {folder}. Go on with the same command and --resume.");
-            throw;
-        }
-
-        return ExitCodes.Success;
-    }
+    internal static Task<int> HandleAsync(Options options, CommandConsole console, CancellationToken cancellation) =>
+        ExperimentRun.RunAsync(console, options.Experiment, [.. options.Saes, options.Model], () => new TuneRun(options, console, cancellation).Run(), options.Output);
 }

@@ -21,6 +21,13 @@ internal sealed class SuiteFile
     /// <summary>Labels of questions that name none.</summary>
     public IReadOnlyList<string> Labels => [.. (_items ?? []).Where(i => i.Labels is not null && i.Answer is null).SelectMany(i => i.Labels!).Distinct().Order(StringComparer.Ordinal)];
 
+    /// <summary>At most so many questions that have labels and name none, evenly spread.</summary>
+    public IReadOnlyList<MultipleChoiceItem> Labelled(int most)
+    {
+        var open = (_items ?? []).Where(i => i.Labels is not null && i.Answer is null).ToList();
+        return [.. Enumerable.Range(0, Math.Min(most, open.Count)).Select(i => open[(int)((long)i * open.Count / Math.Min(most, open.Count))])];
+    }
+
     public static SuiteFile Load(string path) => IsPairs(path) ? new SuiteFile(path, null, PreferencePair.Load(path)) : new SuiteFile(path, ChoiceFile.Load(path).Items, null);
 
     /// <summary>The suite; <paramref name="label"/> says which answer counts where the data has labels.</summary>
@@ -39,7 +46,12 @@ internal sealed class SuiteFile
     /// <summary>Whether the first line is a preference pair; whatever else it is, its own reader says what is wrong with it.</summary>
     private static bool IsPairs(string path)
     {
-        InputFileLine(path, out var line);
+        using var reader = new StreamReader(IO.InputFile.Open(path));
+        string line;
+        while ((line = reader.ReadLine() ?? "{}").Trim().Length == 0)
+        {
+        }
+
         try
         {
             using var json = JsonDocument.Parse(line);
@@ -48,15 +60,6 @@ internal sealed class SuiteFile
         catch (JsonException)
         {
             return false;
-        }
-    }
-
-    private static void InputFileLine(string path, out string line)
-    {
-        using var stream = IO.InputFile.Open(path);
-        using var reader = new StreamReader(stream);
-        while ((line = reader.ReadLine() ?? "{}").Trim().Length == 0)
-        {
         }
     }
 }

@@ -2,9 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json.Nodes;
 using YaPO.Llama.Cli.Commands;
-using YaPO.Llama.Cli.Evaluations;
 using YaPO.Llama.Cli.Terminal;
-using YaPO.Llama.Datasets;
 using YaPO.Llama.Evaluation.Controls;
 using YaPO.Llama.Evaluation.Reports.Pages;
 using YaPO.Llama.Evaluation.Tuning;
@@ -30,13 +28,7 @@ internal sealed class TuneRun(TuneCommand.Options options, CommandConsole consol
     public void Run()
     {
         var (validation, test) = (SuiteFile.Load(_settings.Validation), _settings.Test is null ? null : SuiteFile.Load(_settings.Test));
-        var pairs = PreferencePair.Load(_settings.Data);
-        if (test is not null)
-        {
-            LeakCheck.Require(test.Places, validation.Places, "validation data", allowed: false, console);
-            LeakCheck.Require(test.Places, LeakCheck.Places(_settings.Data, pairs), "training data", allowed: false, console);
-        }
-
+        Leaks.Require(test, validation, _settings, console);
         var plans = Plans();
         var own = Name;
         var label = _settings.Label ?? validation.Labels.FirstOrDefault(l => l.Equals(own, StringComparison.OrdinalIgnoreCase));

@@ -1,0 +1,133 @@
+using System.Text.Json;
+using YaPO.Llama.Evaluation;
+using YaPO.Llama.Evaluation.Methods;
+using YaPO.Llama.Evaluation.Suites;
+using YaPO.Llama.Evaluation.Transfer;
+using YaPO.Llama.Datasets;
+using YaPO.Llama.Tests.Cli;
+using YaPO.Llama.Tests.Sessions;
+using YaPO.Llama.Tests.Training;
+
+namespace YaPO.Llama.Tests.Evaluation;
+
+/// <summary>eval methods and eval transfer on a random model, and how their figures are put together.</summary>
+public sealed class MethodsTests : NativeTest
+{
+    private readonly TinyWorld _world = new();
+
+    public override void Dispose()
+    {
+        _world.Dispose();
+        base.Dispose();
+    }
+
+    [Fact]
+    public async Task Methods_InterruptedAndResumed_GivesTheReportOfAWholeRun()
+    {
+        var whole = await CliRun.Of(Methods("--json", "--report", _world["methods.html"], "--checkpoint", _world["state"]));
+        whole.ExitCode.Should().Be(0, whole.Error);
+
+        // Cut the measurements in the middle of a line, as a kill leaves them, and lose a vector's line with them.
+        var log = _world["state/measurements.jsonl"];
+        var text = File.ReadAllText(log);
+        File.WriteAllText(log, text[..(text.IndexOf("train/yapo", StringComparison.Ordinal) + 30)]);
+        var resumed = await CliRun.Of(Methods("--json", "--checkpoint", _world["state"], "--resume"));
+        var again = await CliRun.Of(Methods("--json", "--checkpoint", _world["state"]));
+
+        resumed.ExitCode.Should().Be(0, resumed.Error);
+        resumed.Out.Should().Be(whole.Out);
+        again.ExitCode.Should().Be(2);
+        again.Error.Should().Contain("--resume");
+        using var json = JsonDocument.Parse(whole.Out);
+        var report = json.RootElement;
+        report.GetProperty("rows").EnumerateArray().Select(r => r.GetProperty("name").GetString()).Should().Equal("unsteered", "prompt only", "caa", "bipo", "yapo");
+        var yapo = report.GetProperty("methods")[2];
+        yapo.GetProperty("runs").GetArrayLength().Should().Be(2);
+        yapo.GetProperty("rates").GetArrayLength().Should().Be(2);
+        var rates = yapo.GetProperty("rates").EnumerateArray().Select(r => (Rate: r.GetProperty("learning_rate").GetDouble(), Loss: r.GetProperty("loss").GetDouble())).ToList();
+        yapo.GetProperty("learning_rate").GetDouble().Should().Be(rates.MinBy(r => r.Loss).Rate);
+        yapo.GetProperty("sensitivity").GetArrayLength().Should().BeGreaterThan(3);
+        report.GetProperty("matrix").GetProperty("labels").GetArrayLength().Should().Be(2);
+        File.ReadAllText(_world["methods.html"]).Should().Contain("Convergence").And.Contain("Knowledge retained");
+    }
+
+    [Fact]
+    public async Task Transfer_TwoFiles_GivesEveryCell()
+    {
+        File.Copy(_world.Model, _world["copy.gguf"]);
+
+        var run = await CliRun.Of(
+        [
+            "eval", "transfer", "--model", _world.Model, "--model", _world["copy.gguf"], "--method", "caa", "--layer", "0", .. Shared(), "--strengths", "0.5,1", "--json", "--report", _world["transfer.html"],
+        ]);
+
+        run.ExitCode.Should().Be(0, run.Error);
+        using var json = JsonDocument.Parse(run.Out);
+        var rows = json.RootElement.GetProperty("rows").EnumerateArray().ToList();
+        rows.Should().HaveCount(3).And.OnlyContain(r => r.GetProperty("values").GetArrayLength() == 2);
+        rows[1].GetProperty("values").ToString().Should().Be(rows[2].GetProperty("values").ToString(), "the files are the same");
+        json.RootElement.GetProperty("differences")[0].GetProperty("difference").GetProperty("value").GetDouble().Should().Be(0);
+        json.RootElement.GetProperty("verdict").GetString().Should().Contain("no measurable difference");
+
+        using var other = new RandomModel(new RandomModel.Settings { Width = TinyWorld.Width, Layers = 3 });
+        var refused = await CliRun.Of(["eval", "transfer", "--model", _world.Model, "--model", other.Path, "--method", "caa", "--layer", "0", .. Shared()]);
+        refused.Error.Should().Contain("not the same model");
+        refused.ExitCode.Should().Be(3);
+        (await CliRun.Of(["eval", "transfer", "--model", _world.Model, "--method", "caa", "--layer", "0", .. Shared()])).ExitCode.Should().Be(2);
+    }
+
+    [Fact]
+    public void Summary_PairsSeedsItemByItem_AndNamesTheWinner()
+    {
+        static List<ItemOutcome> Items(Func<int, double> value) => [.. Enumerable.Range(0, 40).Select(i => new ItemOutcome($"{i}", $"t{i / 4}", value(i)))];
+        static MethodOutcome Outcome(Func<int, double> value, double best = 0.5) => new(
+            1, 0.1, null, [.. new[] { 0.1, 0.5 * best, best, 0.9 * best, 0.1 }.Select((v, i) => new SensitivityPoint(0.1 * (i + 1), i + 1, v, null))], Items(value), null, new Dictionary<string, double>());
+        var suite = new ChoiceSuite([new MultipleChoiceItem { Id = "a", Topic = "a", Prompt = "p", Options = ["x", "y"], Answer = 0 }]);
+        var yapo = new MeasuredMethod("yapo", 0.1, [], [new(0, [new(1, 0.6), new(2, 0.4)], Outcome(i => i % 2)), new(1, [new(1, 0.5), new(2, 0.3)], Outcome(_ => 1))]);
+        var caa = new MeasuredMethod("caa", null, [], [new(0, [], Outcome(_ => 0.25))]);
+
+        var report = MethodsSummary.Of(suite, 1, Outcome(_ => 0), Outcome(_ => 1), [caa, yapo], []);
+
+        report.Rows.Single(r => r.Name == "yapo").Value.Value.Should().Be(0.75);
+        report.Rows.Single(r => r.Name == "yapo").Should().Match<MethodRow>(r => r.SeedLow == 0.5 && r.SeedHigh == 1);
+        report.Rows.Single(r => r.Name == "caa").YapoAdvantage!.Value.Should().Be(0.5);
+        report.TargetLoss.Should().BeApproximately((Math.Log(2) + 0.3) / 2, 1e-12);
+        report.Methods[1].Runs.Select(r => r.StepsToTarget).Should().Equal(2, 2);
+        report.Methods[1].SafeStrength.Should().Be(new YaPO.Llama.Evaluation.Methods.Range(3, 4));
+        report.Verdict.Should().StartWith("Prompting (100.0 %) wins over every method. In order: yapo 75.0 %, caa 25.0 % (unsteered 0.0 %); yapo beats caa");
+    }
+
+    [Theory]
+    [InlineData(0.0, 0.3, "helps")]
+    [InlineData(0.3, 0.0, "hurts")]
+    [InlineData(0.3, 0.3, "makes no measurable difference")]
+    public void Transfer_Verdict_SaysWhetherTrainingThereMatters(double elsewhere, double there, string expected)
+    {
+        static List<ItemOutcome> Items(double value) => [.. Enumerable.Range(0, 20).Select(i => new ItemOutcome($"{i}", $"t{i / 2}", value))];
+        var suite = new ChoiceSuite([new MultipleChoiceItem { Id = "a", Topic = "a", Prompt = "p", Options = ["x", "y"], Answer = 0 }]);
+
+        var report = TransferReport.Of(suite, ["f16", "q4"], [Items(0), Items(0)], [1, 1], [[Items(0.5), Items(elsewhere)], [Items(0.5), Items(there)]], []);
+
+        report.Verdict.Should().StartWith($"On q4, training there instead of on f16 {expected}");
+    }
+
+    private string[] Methods(params string[] more) =>
+    [
+        "eval", "methods", "--model", _world.Model, "--sae", _world.Sae, "--methods", "caa,bipo,yapo", "--rates", "0.02,0.1", "--seeds", "2", "--max-features", "12", .. Shared(),
+        "--validation-data", _world.Validation, "--knowledge", _world["knowledge.jsonl"], "--neutral", _world["neutral.txt"], "--prompt-only", "the user:", "--validation-items", "4", .. more,
+    ];
+
+    private string[] Shared()
+    {
+        string Questions(int first) => string.Concat(Enumerable.Range(first, 4).Select(i => $"{{\"prompt\": \"what is {i} here?\", \"options\": [\"the tea\", \"a user\"], \"labels\": [\"egypt\", \"brazil\"], \"topic\": \"t{i}\"}}\n"));
+        File.WriteAllText(_world["questions.jsonl"], Questions(0));
+        File.WriteAllText(_world["test.jsonl"], Questions(4));
+        File.WriteAllText(_world["neutral.txt"], "what is the model of the user in the water?\n");
+        File.WriteAllText(_world["knowledge.jsonl"], "{\"prompt\": \"what is 1\", \"options\": [\"the\", \"a\"], \"answer\": 0}\n{\"prompt\": \"what is 2\", \"options\": [\"the\", \"a\"], \"answer\": 1}\n");
+        return
+        [
+            "--data", _world.Data, "--validation", _world["questions.jsonl"], "--test", _world["test.jsonl"], "--label", "egypt", "--steps", "10", "--refit-steps", "3", "--batch-size", "2",
+            "--threads", "1", "--workers", "1",
+        ];
+    }
+}
