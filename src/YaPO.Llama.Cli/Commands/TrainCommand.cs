@@ -3,6 +3,7 @@ using System.Globalization;
 using YaPO.Llama.Cli.Errors;
 using YaPO.Llama.Cli.Options;
 using YaPO.Llama.Cli.Terminal;
+using YaPO.Llama.Evaluation.Reports.Pages;
 using YaPO.Llama.Gguf;
 using YaPO.Llama.Steering;
 using YaPO.Llama.Training;
@@ -15,7 +16,7 @@ namespace YaPO.Llama.Cli.Commands;
 /// <summary><c>train</c>: learns a steering vector from preference pairs.</summary>
 internal static class TrainCommand
 {
-    internal sealed record Options(SteeringTrainingOptions Training, bool DryRun, bool Json);
+    internal sealed record Options(SteeringTrainingOptions Training, bool DryRun, bool Json, string? Report);
 
     public static Command Build(CommandConsole console)
     {
@@ -63,11 +64,12 @@ internal static class TrainCommand
         var engine = new Option<string>("--engine") { Description = "What computes gradients: ggml, on the model as it is.", DefaultValueFactory = _ => "ggml", HelpName = "ENGINE" }.OneOf("ggml");
         var dryRun = new Option<bool>("--dry-run") { Description = "Measure one pair, print what the run would take in time and memory, write nothing." };
         var json = SingleOptions.Json();
+        var report = SingleOptions.Report();
         var engineOptions = new EngineOptions();
         var command = new Command("train", "Learn a steering vector from preference pairs.")
         {
             method, model, sae, layer, data, validation, output, name, means, steps, batch, rate, warmup, beta, decay, clip, features, refit, l1, validateEvery, patience, seed,
-            positions, paper, maxTokens, tau, answer, strength, type, engine, dryRun, json,
+            positions, paper, maxTokens, tau, answer, strength, type, engine, dryRun, json, report,
         };
         checkpointOptions.AddTo(command);
         engineOptions.AddTo(command, withContext: false);
@@ -120,7 +122,8 @@ internal static class TrainCommand
                         },
                     },
                     parsed.GetValue(dryRun),
-                    parsed.GetValue(json));
+                    parsed.GetValue(json),
+                    parsed.GetValue(report));
             },
             HandleAsync);
     }
@@ -145,11 +148,45 @@ internal static class TrainCommand
         }
 
         OutputFile.Require(training.Output, training.Model, training.Data, training.Sae, training.ValidationData);
+        if (options.Report is { } report)
+        {
+            OutputFile.Require(report, training.Output, training.Model, training.Data, training.Sae, training.ValidationData, training.LogPath);
+            training = training with { LogPath = training.LogPath ?? LogFor(training) };
+        }
+
         console.RouteNativeLog();
         var result = await TrainingRun.RunAsync(
             console, training.Output, training.CheckpointFolder, progress => SteeringTrainer.Train(training, console.Note, progress, cancellation)).ConfigureAwait(false);
+        WriteReport(options, training, console);
         Write(result, training, options.Json, console);
         return ExitCodes.Success;
+    }
+
+    /// <summary>Where the log of a report goes that nobody asked to keep: beside the checkpoint, so that a resumed run still has its first steps.</summary>
+    private static string LogFor(SteeringTrainingOptions training) => training.CheckpointFolder is { } folder
+        ? Path.Combine(Directory.CreateDirectory(folder).FullName, "log.jsonl")
+        : Path.Combine(Path.GetTempPath(), $"yapo-{Guid.NewGuid():N}.jsonl");
+
+    private static void WriteReport(Options options, SteeringTrainingOptions training, CommandConsole console)
+    {
+        if (options.Report is not { } path)
+        {
+            return;
+        }
+
+        ReportHtml.Save(path, TrainingPage.Of(
+            File.Exists(training.LogPath) ? File.ReadAllLines(training.LogPath) : [],
+            training.Name ?? Path.GetFileNameWithoutExtension(training.Output),
+            [
+                ("method", training.MethodName), ("model", training.Model), .. training.Sae is { } sae ? [("SAE", sae)] : Array.Empty<(string, string)>(), ("training data", training.Data),
+                .. training.ValidationData is { } validation ? [("validation data", validation)] : Array.Empty<(string, string)>(), ("vector", training.Output),
+            ]));
+        if (options.Training.LogPath is null && training.CheckpointFolder is null)
+        {
+            File.Delete(training.LogPath!);
+        }
+
+        console.Note($"wrote {path}");
     }
 
     private static void Write(SteeringTrainingResult result, SteeringTrainingOptions training, bool json, CommandConsole console)

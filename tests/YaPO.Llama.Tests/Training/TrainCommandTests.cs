@@ -57,6 +57,20 @@ public sealed class TrainCommandTests : IDisposable
     }
 
     [Fact]
+    public void Train_Report_PlotsTheLog()
+    {
+        var run = CliProcess.Run(_world.Folder, "", [.. Train("v.ysv", steps: 20), "--validation-data", _world.Validation, "--report", "train.html", "--log", "log.jsonl"]);
+        run.ExitCode.Should().Be(0, run.Error);
+        var html = File.ReadAllText(_world["train.html"]);
+        html.Should().Contain("Training of v").And.Contain("Lowest validation loss");
+        var start = html.IndexOf("id=\"report\">", StringComparison.Ordinal) + "id=\"report\">".Length;
+        using var embedded = JsonDocument.Parse(html[start..html.IndexOf("</script>", start, StringComparison.Ordinal)]);
+        embedded.RootElement.EnumerateArray().Select(l => l.GetRawText()).Should().Equal(File.ReadAllLines(_world["log.jsonl"]));
+        CliProcess.Run(_world.Folder, "", [.. Train("c.ysv"), "--method", "caa", "--report", "caa.html"]).ExitCode.Should().Be(0);
+        File.ReadAllText(_world["caa.html"]).Should().Contain("Nothing was optimized");
+    }
+
+    [Fact]
     public void SaeTrain_KilledAndInterruptedThenResumed_WritesTheBytesOfAnUninterruptedRun()
     {
         CliProcess.Run(_world.Folder, "", SaeTrain("whole.gguf")).ExitCode.Should().Be(0);
