@@ -179,7 +179,7 @@ internal sealed class TuneRun(TuneCommand.Options options, CommandConsole consol
         string Hours(double speed) => work / speed >= 5400 ? string.Create(CultureInfo.InvariantCulture, $"{work / speed / 3600:0.#} hours") : string.Create(CultureInfo.InvariantCulture, $"{work / speed / 60:0} minutes");
         return string.Create(
             CultureInfo.InvariantCulture,
-            $"{_watch.Elapsed.TotalSeconds:0} s here; {read} tokens read and {trained} trained in this process. A 2B model needs at most about {Hours(25)} where it reads 25 tokens/s (two cores, Q4_0), {Hours(1000)} at an assumed 1000 tokens/s; training passes only through the blocks above the layer");
+            $"{_watch.Elapsed.TotalSeconds:0} s here; {read} tokens read in this process, {trained} trained. At assumed speeds, a 2B model needs at most about {Hours(25)} where it reads 25 tokens/s (a small CPU), {Hours(1000)} where it reads 1000 (a GPU); 'train --dry-run' times a model of yours");
     }
 
     private void Write(TuneReport report, string estimate)

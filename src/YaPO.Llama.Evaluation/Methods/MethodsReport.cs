@@ -65,10 +65,10 @@ public sealed record MethodRow(string Name, Interval Value, Interval? Gain, Inte
 /// <param name="SafeStrength">Strengths around the chosen one that keep half of the gain.</param>
 /// <param name="SafeShift">The same as mean ‖Δh‖/‖h‖, which methods can be compared on.</param>
 public sealed record MethodDetails(
-    string Method, double? LearningRate, IReadOnlyList<RateTried> Rates, IReadOnlyList<MethodRun> Runs, IReadOnlyList<SensitivityPoint> Sensitivity, Range SafeStrength, Range SafeShift);
+    string Method, double? LearningRate, IReadOnlyList<RateTried> Rates, IReadOnlyList<MethodRun> Runs, IReadOnlyList<SensitivityPoint> Sensitivity, SafeRange SafeStrength, SafeRange SafeShift);
 
 /// <summary>From a smallest to a largest number.</summary>
-public sealed record Range(double Low, double High);
+public sealed record SafeRange(double Low, double High);
 
 /// <summary>A learning rate and the best validation loss it reached.</summary>
 public sealed record RateTried(double LearningRate, double Loss);

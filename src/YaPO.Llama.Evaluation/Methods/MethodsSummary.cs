@@ -89,7 +89,7 @@ public static class MethodsSummary
                     r.Seed, r.Curve, target is { } t && r.Curve.FirstOrDefault(p => p.Loss <= t) is { } reached ? reached.Step : null, r.Curve.Count == 0 ? null : r.Curve.Min(p => p.Loss),
                     r.Outcome.Strength, r.Outcome.RelativeShift, r.Outcome.Kl, value(r.Outcome))),
             ],
-            points, new Range(points[from].Strength, points[to].Strength), new Range(points[from].RelativeShift, points[to].RelativeShift));
+            points, new SafeRange(points[from].Strength, points[to].Strength), new SafeRange(points[from].RelativeShift, points[to].RelativeShift));
     }
 
     /// <summary>The points around the best that keep half of its gain.</summary>

@@ -93,7 +93,7 @@ public sealed class MethodsTests : NativeTest
         report.Rows.Single(r => r.Name == "caa").YapoAdvantage!.Value.Should().Be(0.5);
         report.TargetLoss.Should().BeApproximately((Math.Log(2) + 0.3) / 2, 1e-12);
         report.Methods[1].Runs.Select(r => r.StepsToTarget).Should().Equal(2, 2);
-        report.Methods[1].SafeStrength.Should().Be(new YaPO.Llama.Evaluation.Methods.Range(3, 4));
+        report.Methods[1].SafeStrength.Should().Be(new SafeRange(3, 4));
         report.Verdict.Should().StartWith("Prompting (100.0 %) wins over every method. In order: yapo 75.0 %, caa 25.0 % (unsteered 0.0 %); yapo beats caa");
     }
 
