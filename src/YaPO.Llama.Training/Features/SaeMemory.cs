@@ -2,7 +2,7 @@ namespace YaPO.Llama.Training.Features;
 
 /// <summary>
 /// What training an SAE needs in memory at its peak, in bytes. D model width, F latents, N rows of a batch, all F32. Measured on the demo model with
-/// F = 32768, D = 256, N = 2048: 821 MiB resident where this says 878.
+/// F = 32768, D = 256, N = 2048: 821 MiB resident where this says about 870.
 /// </summary>
 /// <param name="Model">The model's file: weights are mapped, and read while rows are captured.</param>
 /// <param name="State">Encoder and decoder, 8·F·D bytes, as values, two moments and gradients, and as many again in the copies of the start and the end.</param>
