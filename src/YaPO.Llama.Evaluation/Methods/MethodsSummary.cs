@@ -49,13 +49,15 @@ public static class MethodsSummary
         }
 
         rows.AddRange(methods.Select(m => Row(m.Name, [.. m.Runs.Select(r => r.Outcome)])));
+        var best = methods.MaxBy(m => rows.Single(r => r.Name == m.Name).Value.Value)!;
+        var overPrompt = prompted is null ? null : Interval.Difference(Primary(Mean([.. best.Runs.Select(r => r.Outcome.Test)])), Primary(prompted.Test));
         var losses = methods.SelectMany(m => m.Runs).SelectMany(r => r.Curve).Select(p => p.Loss).ToList();
         double? target = losses.Count == 0 ? null : (Math.Log(2) + losses.Min()) / 2;
         var labels = unsteered.Shares.Keys.ToList();
         LabelMatrixRow Shares(string name, IReadOnlyList<MethodOutcome> runs) => new(name, [.. labels.Select(l => runs.Average(r => r.Shares[l]))]);
         return new MethodsReport
         {
-            Verdict = Verdict(rows, test.IsShare),
+            Verdict = Verdict(rows, overPrompt, test.IsShare),
             Measure = test.Measure,
             IsShare = test.IsShare,
             Items = plain.Count,
@@ -65,9 +67,12 @@ public static class MethodsSummary
             Rows = rows,
             Methods = [.. methods.Select(m => Details(m, target, unsteered, o => Interval.Of(Primary(o.Test)).Value))],
             Matrix = labels.Count == 0 ? null : new LabelMatrix(labels, [Shares("unsteered", [unsteered]), .. prompted is null ? [] : new[] { Shares("prompt only", [prompted]) }, .. methods.Select(m => Shares(m.Name, [.. m.Runs.Select(r => r.Outcome)]))]),
-            Notes = notes,
+            Notes = [.. notes, .. methods.Where(AtTheEdge).Select(m => string.Create(CultureInfo.InvariantCulture, $"{m.Name} did best at rate {m.LearningRate:0.####}, the edge of those tried; try further ones with --rates before comparing"))],
         };
     }
+
+    private static bool AtTheEdge(MeasuredMethod method) =>
+        method.Rates.Count > 1 && (method.LearningRate == method.Rates.Max(r => r.LearningRate) || method.LearningRate == method.Rates.Min(r => r.LearningRate));
 
     /// <summary>Item by item, the mean over runs.</summary>
     internal static List<ItemOutcome> Mean(IReadOnlyList<IReadOnlyList<ItemOutcome>> runs) =>
@@ -111,14 +116,14 @@ public static class MethodsSummary
         return (from, to);
     }
 
-    private static string Verdict(List<MethodRow> rows, bool isShare)
+    private static string Verdict(List<MethodRow> rows, Interval? overPrompt, bool isShare)
     {
         string Show(double value) => isShare ? (100 * value).ToString("0.0", CultureInfo.InvariantCulture) + " %" : value.ToString("0.###", CultureInfo.InvariantCulture);
         var ranked = rows.Where(r => r.Name is not ("unsteered" or "prompt only")).OrderByDescending(r => r.Value.Value).ToList();
         var prompt = rows.FirstOrDefault(r => r.Name == "prompt only");
-        var against = prompt is null ? "How prompting compares was not measured"
-            : prompt.Value.Low > ranked[0].Value.Value ? $"Prompting ({Show(prompt.Value.Value)}) wins over every method"
-            : prompt.Value.High < ranked[0].Value.Value ? $"{ranked[0].Name} wins over prompting ({Show(prompt.Value.Value)})"
+        var against = prompt is null || overPrompt is null ? "How prompting compares was not measured"
+            : overPrompt.High < 0 ? $"Prompting ({Show(prompt.Value.Value)}) wins over every method"
+            : overPrompt.Low > 0 ? $"{ranked[0].Name} wins over prompting ({Show(prompt.Value.Value)})"
             : $"Prompting ({Show(prompt.Value.Value)}) does as well as the best method";
         var others = rows.Where(r => r.YapoAdvantage is not null && r.Name is not ("unsteered" or "prompt only")).Select(r =>
             r.YapoAdvantage!.Low > 0 ? $"yapo beats {r.Name}" : r.YapoAdvantage.High < 0 ? $"{r.Name} beats yapo" : $"yapo and {r.Name} are not told apart");

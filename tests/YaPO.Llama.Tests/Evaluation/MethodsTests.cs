@@ -97,6 +97,20 @@ public sealed class MethodsTests : NativeTest
         report.Verdict.Should().StartWith("Prompting (100.0 %) wins over every method. In order: yapo 75.0 %, caa 25.0 % (unsteered 0.0 %); yapo beats caa");
     }
 
+    [Fact]
+    public void Summary_PromptBetterOnEveryTopic_Wins_HoweverWideTheTopicsSpread_AndRatesAtTheEdgeAreNamed()
+    {
+        static MethodOutcome Outcome(double less) => new(
+            1, 0.1, null, [new SensitivityPoint(0.1, 1, 0.5, null)], [.. Enumerable.Range(0, 40).Select(i => new ItemOutcome($"{i}", $"t{i / 4}", (i / 4 % 2) - less))], null, new Dictionary<string, double>());
+        var suite = new ChoiceSuite([new MultipleChoiceItem { Id = "a", Topic = "a", Prompt = "p", Options = ["x", "y"], Answer = 0 }]);
+        var bipo = new MeasuredMethod("bipo", 0.1, [new(0.1, 0.4), new(0.01, 0.6)], [new(0, [new(1, 0.4)], Outcome(0.02))]);
+
+        var report = MethodsSummary.Of(suite, 1, Outcome(0.5), Outcome(0), [bipo], ["first"]);
+
+        report.Verdict.Should().StartWith("Prompting (50.0 %) wins over every method");
+        report.Notes.Should().HaveCount(2).And.Contain(n => n.Contains("bipo did best at rate 0.1, the edge"));
+    }
+
     [Theory]
     [InlineData(0.0, 0.3, "helps")]
     [InlineData(0.3, 0.0, "hurts")]
