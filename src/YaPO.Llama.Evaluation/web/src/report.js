@@ -1,7 +1,7 @@
 // Draws the figures of a report from the JSON beside it. Everything that matters is also in the tables, which need no script.
 import * as Plot from "@observablehq/plot";
 
-const percent = (on) => (on ? { tickFormat: (v) => `${Math.round(v * 100)} %` } : {});
+const percent = (on) => (on ? { tickFormat: (v) => `${+(100 * v).toFixed(1)} %` } : {});
 const show = (v, share) => (share ? `${(100 * v).toFixed(1)} %` : `${+v.toPrecision(3)}`);
 const margin = (names, width) => Math.min(0.42 * width, 14 + 6.2 * Math.max(...names.map((n) => n.length)));
 const short = (width) => (n) => {
