@@ -91,6 +91,7 @@ public sealed class SteeredChatClient : IChatClient
             }
         }
 
+        cancellationToken.ThrowIfCancellationRequested(); // also where the last piece came before the engine noticed
         var summary = answer.Summary!;
         var last = Update(new UsageContent(new UsageDetails
         {
