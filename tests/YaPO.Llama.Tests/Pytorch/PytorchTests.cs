@@ -6,6 +6,7 @@ using YaPO.Llama.Steering;
 using YaPO.Llama.Tensors;
 using YaPO.Llama.Tests.Fuzz;
 using YaPO.Llama.Tests.Tensors;
+using YaPO.Llama.Tests.Python;
 
 namespace YaPO.Llama.Tests.Pytorch;
 
@@ -92,10 +93,10 @@ public sealed class PytorchTests : IDisposable
         source.Invoking(s => s.Read("n")).Should().Throw<YapoException>().WithMessage("*I64*");
     }
 
-    [PythonFact]
+    [PythonFact(torch: true)]
     public void Open_WhatPyTorchWritesNow_ReadsLikeTheGoldenFiles()
     {
-        PythonFactAttribute.Script(Golden("make_golden.py"), _folder.Path);
+        PythonFactAttribute.Run(torch: true, Golden("make_golden.py"), _folder.Path);
 
         foreach (var golden in Directory.GetFiles(Golden(""), "*.pt"))
         {
@@ -160,7 +161,7 @@ public sealed class PytorchTests : IDisposable
         FluentActions.Invoking(() => PytorchReader.Open(_folder.Write("x.pt", TensorWriter.PtArchive([0x80, 2, .. bomb])))).Should().Throw<YapoException>().WithMessage("*more than*entries*");
     }
 
-    [PythonFact]
+    [PythonFact(torch: true)]
     public void Pickle_DamagedButAccepted_HoldsWhatPyTorchReads()
     {
         var mutator = new Mutator(27);
@@ -187,7 +188,7 @@ public sealed class PytorchTests : IDisposable
         }
 
         // Only files without any name beyond the list get here, so PyTorch may load them.
-        PythonFactAttribute.Script(Golden("compare.py"), _folder.Path);
+        PythonFactAttribute.Run(torch: true, Golden("compare.py"), _folder.Path);
     }
 
     [Fact]

@@ -1,6 +1,7 @@
 using YaPO.Llama.Numpy;
 using YaPO.Llama.Sae;
 using YaPO.Llama.Tests.Tensors;
+using YaPO.Llama.Tests.Python;
 
 namespace YaPO.Llama.Tests.Sae;
 
@@ -22,10 +23,10 @@ public sealed class SaeGoldenTests : IDisposable
     [MemberData(nameof(Formats))]
     public void Committed_Download_GivesTheCodesOfPyTorch(string format) => Check(Path.Combine(Committed, format));
 
-    [PythonFact]
+    [PythonFact(torch: true)]
     public void Written_Now_GivesTheCodesOfPyTorch()
     {
-        PythonFactAttribute.Script(Path.Combine(Committed, "make_golden.py"), _folder.Path, "20261121");
+        PythonFactAttribute.Run(torch: true, Path.Combine(Committed, "make_golden.py"), _folder.Path, "20261121");
 
         foreach (var format in Formats)
         {

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using YaPO.Llama.Gguf;
 using YaPO.Llama.Steering;
+using YaPO.Llama.Tests.Python;
 
 namespace YaPO.Llama.Tests.Steering;
 
@@ -36,7 +37,7 @@ public sealed class PythonReaderTests : IDisposable
         var random = new Random(3);
         float[][] h = [.. Enumerable.Range(0, 60).Select(_ => Enumerable.Range(0, SampleVectors.D).Select(_ => (float)((8 * random.NextDouble()) - 4)).ToArray())];
 
-        var root = JsonDocument.Parse(PythonFactAttribute.Run(Script, Path.Combine(Repository.Root, "tools"), _folder.File("x.ysv"), JsonSerializer.Serialize(h))).RootElement;
+        var root = JsonDocument.Parse(PythonFactAttribute.Run(torch: false, "-c", Script, Path.Combine(Repository.Root, "tools"), _folder.File("x.ysv"), JsonSerializer.Serialize(h))).RootElement;
 
         var tensors = root.GetProperty("tensors");
         float[] Values(string name) => [.. tensors.GetProperty(name).GetProperty("values").EnumerateArray().Select(x => (float)x.GetDouble())];

@@ -4,6 +4,7 @@ using System.Text.Json;
 using YaPO.Llama.Gguf;
 using YaPO.Llama.Steering;
 using YaPO.Llama.Tensors;
+using YaPO.Llama.Tests.Python;
 
 namespace YaPO.Llama.Tests.Steering;
 
@@ -65,7 +66,7 @@ public sealed class VectorExportTests : IDisposable
                               "layer": m["yapo.vector.0.layer"], "evidence": m["yapo.evidence"], "files": a.files}))
             """;
 
-        var root = JsonDocument.Parse(PythonFactAttribute.Run(script, Export(VectorExport.Npz, "x.npz"))).RootElement;
+        var root = JsonDocument.Parse(PythonFactAttribute.Run(torch: false, "-c", script, Export(VectorExport.Npz, "x.npz"))).RootElement;
 
         root.GetProperty("index").EnumerateArray().Select(x => x.GetInt32()).Should().Equal(2, 7, 12);
         root.GetProperty("value").EnumerateArray().Select(x => (float)x.GetDouble()).Should().Equal(Sample.Vectors[0].Value);
