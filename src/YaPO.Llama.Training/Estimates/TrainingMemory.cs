@@ -11,7 +11,7 @@ namespace YaPO.Llama.Training.Estimates;
 /// <param name="Model">The file: all of it is mapped during the capture.</param>
 /// <param name="Capture">Context, logits and repacked weights of llama.cpp during the capture: 4 T (V + 2 FF + 8 D) plus the blocks, which llama.cpp may repack.</param>
 /// <param name="Upper">Mapped weights above the layer, and the head.</param>
-/// <param name="Activations">Of all workers: 4 T (B (3 FF + 6 D + 2 (Q + 2 KV) + 2 H T) + 8 P) each, B blocks above the layer (measured within a fifth on Gemma-2-2B shapes).</param>
+/// <param name="Activations">Of all workers: 4 T (B (3 FF + 6 D + 2 (Q + 2 KV) + 2 H T) + 8 P) each, B blocks above the layer (about a third above what a run at Gemma-2-2B's shape took).</param>
 /// <param name="Latents">Encoder and decoder rows of the trained latents, once for the graph and once to choose from: 16 P D.</param>
 /// <param name="Residuals">4 N D; beyond a GiB on disk.</param>
 public sealed record TrainingMemory(long Model, long Capture, long Upper, long Activations, long Latents, long Residuals)
