@@ -143,7 +143,7 @@ public static class SteeringTrainer
     {
         var coordinates = Array.ConvertAll(layers, l => l.Coordinates());
         var latents = new LatentSet([.. layers.Zip(coordinates, (l, c) => (l.Layer, c.Rows))]);
-        status?.Invoke($"training {latents.Parameters} coordinates on {trainPairs} pairs, {options.WorkerCount} workers");
+        status?.Invoke($"training {latents.Parameters} coordinates on {trainPairs} pairs on the CPU, {options.WorkerCount} workers");
         using var engine = new GgmlPairEngine(options.Model, layers[0].Layer, sequences, weights, layers[0].Residuals, options.WorkerCount, layers[0].Codes);
         var optimized = new VectorOptimizer(engine, latents, [.. coordinates.SelectMany(c => c.Scale)], trainPairs, validationPairs, options.Optimizer)
             .Run(folder, checkpoint, options.CheckpointSeconds, options.LogPath, progress, cancellation);

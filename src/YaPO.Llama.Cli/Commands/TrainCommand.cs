@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using YaPO.Llama.Cli.Errors;
 using YaPO.Llama.Cli.Evaluations;
+using YaPO.Llama.Cli.Machine;
 using YaPO.Llama.Cli.Options;
 using YaPO.Llama.Cli.Terminal;
 using YaPO.Llama.Evaluation.Reports.Pages;
@@ -149,6 +150,7 @@ internal static class TrainCommand
     internal static async Task<int> HandleAsync(Options options, CommandConsole console, CancellationToken cancellation)
     {
         var training = options.Training;
+        GradientDevice.Require(training);
         foreach (var input in Inputs(training))
         {
             if (input is not null)

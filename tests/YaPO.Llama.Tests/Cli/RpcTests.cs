@@ -87,6 +87,33 @@ public sealed class RpcTests(CliWorld world) : IClassFixture<CliWorld>
         }
     }
 
+    /// <summary>The loopback device stands for a GPU: named, it is where the user expects all of training, which it cannot do.</summary>
+    [Fact]
+    public void RpcServer_TrainOnItsDevice_RefusedWhereGradientsAreNeeded()
+    {
+        using var tiny = new TinyWorld();
+        using var server = new RpcServer(tiny.Folder);
+        CliRun Train(string method, params string[] device) => CliProcess.Run(
+            tiny.Folder, "",
+            ["train", "--method", method, "--model", tiny.Model, "--sae", tiny.Sae, "--layer", "0", "--data", tiny.Data, "--output", "v.ysv", "--steps", "2", "--refit-steps", "1", "--batch-size", "2",
+                "--threads", "1", .. device]);
+
+        foreach (var method in new[] { "yapo", "bipo" })
+        {
+            var refused = Train(method, "--rpc", server.Address, "--device", "RPC0");
+            refused.ExitCode.Should().Be(2);
+            refused.Error.Should().Contain("--device RPC0").And.Contain("gradients on the CPU only").And.Contain("--device cpu").And.Contain("caa, sas");
+            File.Exists(tiny["v.ysv"]).Should().BeFalse();
+        }
+
+        var forward = Train("caa", "--rpc", server.Address, "--device", "RPC0");
+        forward.ExitCode.Should().Be(0, forward.Error);
+        File.Exists(tiny["v.ysv"]).Should().BeTrue();
+        var cpu = Train("yapo", "--device", "cpu");
+        cpu.ExitCode.Should().Be(0, cpu.Error);
+        cpu.Error.Should().Contain("pairs on the CPU");
+    }
+
     [Fact]
     public void Doctor_RpcServers_ListsTheirDevicesAndSaysWhichDoNotAnswer()
     {
