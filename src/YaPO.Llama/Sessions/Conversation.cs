@@ -18,10 +18,11 @@ internal static class Conversation
         var (messages, text) = model.RenderChat([.. turns.Select(t => t.Message)], addGenerationPrompt: true, templateOverride);
         var folded = turns.Count - messages.Count;
         var tokens = new List<SequenceToken>();
+        var ranges = AnswerRanges.Find((some, header) => Render(model, some, header, templateOverride), messages, text);
         var done = 0;
         for (var i = 0; i < messages.Count; i++)
         {
-            if (messages[i].Role != ChatMessage.AssistantRole || AnswerRange(model, messages, i, text, templateOverride) is not { } range || range.Start < done)
+            if (ranges[i] is not { } range || range.Start < done)
             {
                 continue;
             }
@@ -57,16 +58,12 @@ internal static class Conversation
         return tokens;
     }
 
-    /// <summary>Where answer <paramref name="i"/> and what closes it stand in the rendered text; null for templates that rewrite earlier turns.</summary>
-    private static (int Start, int End)? AnswerRange(LlamaModel model, IReadOnlyList<ChatMessage> messages, int i, string text, string? templateOverride)
+    private static string? Render(LlamaModel model, IReadOnlyList<ChatMessage> messages, bool header, string? templateOverride)
     {
         try
         {
-            var before = model.RenderChat([.. messages.Take(i)], addGenerationPrompt: true, templateOverride).Text;
-            var after = model.RenderChat([.. messages.Take(i + 1)], addGenerationPrompt: false, templateOverride).Text;
-            return text.StartsWith(before, StringComparison.Ordinal) && text.StartsWith(after, StringComparison.Ordinal) && after.Length >= before.Length
-                ? (before.Length, after.Length)
-                : null;
+            // A template that folds the system text here did not do so before: other messages, other marks.
+            return model.RenderChat(messages, header, templateOverride) is var (accepted, text) && accepted.Count == messages.Count ? text : null;
         }
         catch (YapoException e) when (e.Kind == YapoErrorKind.Unsupported)
         {
