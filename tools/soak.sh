@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Random commands on the demo for a while, with what goes wrong in real life: Ctrl+C, kill -9, a full disk, read-only folders, odd and very
-# long paths, damaged files, two processes on one cache. Nothing may be lost, half-written or stuck.
+# long paths, damaged files, two processes on one cache, a clock that jumps. Nothing may be lost, half-written or stuck.
 #
 #   tools/soak.sh [SECONDS] [SEED]        default: 600 seconds, a seed that is printed
 #
 # YAPO names the program (default: the Release build of this checkout). A full disk and a read-only folder need root (two small tmpfs
-# mounts, removed at the end); without it they are left out, and the summary says so. The clock is not moved: nothing here reads it but progress lines.
+# mounts, removed at the end); without it they are left out, and the summary says so. The clock jumps through
+# libfaketime (Debian: faketime), named in YAPO_FAKETIME or found; without it that is left out too. One kind of action only: YAPO_SOAK_ACTIONS="clock serve".
 set -uo pipefail
 set -m # background jobs of a script ignore Ctrl+C otherwise
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -93,6 +94,9 @@ printf 'soak: %s s, seed %s, %s\n' "$seconds" "$seed" "$("$yapo" --version | hea
 run 0 "${train[@]}" --output "$work/reference.ysv" && run 0 "${rejected[@]}" --output "$work/reference.jsonl" && run 0 model quantize --input "$demo/demo-f16.gguf" --output "$work/reference.gguf" --type q4_0 --threads 1 ||
     { echo "soak: the reference runs failed"; exit 1; }
 trained=$(sum "$work/reference.ysv") generated=$(sum "$work/reference.jsonl") quantized=$(sum "$work/reference.gguf")
+
+faketime=${YAPO_FAKETIME:-}
+[[ -n $faketime ]] || for file in /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/lib/faketime/libfaketimeMT.so.1; do [[ -e $file ]] && { faketime=$file; break; }; done
 
 is_root=0
 if ((EUID == 0)) && mkdir "$work/full" "$work/readonly" && mount -t tmpfs -o size=1m tmpfs "$work/full" 2>/dev/null && mount -t tmpfs -o size=1m tmpfs "$work/readonly" 2>/dev/null; then
@@ -208,6 +212,7 @@ do_serve() {
     local pid port signal stream clients=()
     draw signal INT KILL
     commands=$((commands + 1))
+    : >"$work/out" # now, not when the job begins: what the command before wrote looks like a port
     "$yapo" serve --vector "mine=${vectors[0]}" --port 0 --threads 1 --ctx-size 128 >"$work/out" 2>"$work/err" </dev/null &
     pid=$!
     for ((i = 0; i < limit * 5; i++)); do port=$(grep -oE ':[0-9]+' "$work/out" | head -1); [[ -n $port ]] && break; kill -0 $pid 2>/dev/null || break; sleep 0.2; done
@@ -227,7 +232,68 @@ do_serve() {
     wait "${clients[@]}"
 }
 
-actions=(generate prune quantize train rejected full_disk read_only damaged two_on_one_cache killed_cache chat serve)
+# jumping ARGS...: the program's time of day jumps by up to ten years, forwards and backwards, several times a second; only the time of day, as
+# when a clock is set: what measures durations must not notice. Its exit code is in `code`.
+jumps=$seed
+jump() { # draws of its own: how often this runs depends on the time, and what a seed repeats must not
+    jumps=$(((jumps * 1103515245 + 12345) % 2147483648))
+    echo "$( ((jumps & 65536)) && echo + || echo -)$((jumps % 315360000))" >"$work/clock.next" && mv "$work/clock.next" "$work/clock"
+}
+jumping() {
+    local pid
+    commands=$((commands + 1))
+    echo '+0' >"$work/clock"
+    LD_PRELOAD=$faketime FAKETIME_TIMESTAMP_FILE=$work/clock FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1 \
+        timeout --kill-after=5 "$limit" "$yapo" "$@" >"$work/out" 2>"$work/err" </dev/null &
+    pid=$!
+    while kill -0 "$pid" 2>/dev/null; do jump; sleep 0.2; done
+    wait "$pid" 2>/dev/null; code=$?
+    judge "$code" 0 "a jumping clock: $*" || return
+    # Durations and what is left of them: none is negative, none a year.
+    ! grep -qE -- '(^|[ ,(])-[0-9]+([.:][0-9]+)* ?(s|ms|min|h|left|remaining|tokens/s)\b|(^|[ ,(])-[0-9]+:|[0-9]+\.[0-9]{2}:[0-9]{2}:[0-9]{2}|[0-9]{5,} (s|min|h)\b' "$work/err" "$work/out" ||
+        fail "an absurd duration: $(grep -hE -m1 -- '-[0-9]+:|-[0-9.]+ ?s|\.[0-9]{2}:|[0-9]{5,}' "$work/err" "$work/out")"
+}
+do_clock() {
+    local code=0
+    [[ -n $faketime ]] || return
+    place
+    rm -rf "$here"/run "$here"/v.ysv "$here"/r.jsonl*
+    case $((RANDOM % 3)) in
+        0)
+            jumping "${train[@]/--quiet/--verbose}" --output "$here/v.ysv" --checkpoint "$here/run" --log "$here/log.jsonl" && [[ $(sum "$here/v.ysv") == "$trained" ]] || fail "another clock, other training"
+            ! grep -qE '"seconds": ?-' "$here/log.jsonl" || fail "a negative duration in the log" ;;
+        1) jumping "${rejected[@]/--quiet/--verbose}" --output "$here/r.jsonl" && [[ $(sum "$here/r.jsonl") == "$generated" ]] || fail "another clock, other answers" ;;
+        2) do_clock_serve ;;
+    esac
+}
+# A server while its clock jumps: each request is answered within its limit, Ctrl+C ends it in time.
+do_clock_serve() {
+    local port pid answered made moved=0
+    commands=$((commands + 1))
+    : >"$work/out"
+    echo '+0' >"$work/clock"
+    LD_PRELOAD=$faketime FAKETIME_TIMESTAMP_FILE=$work/clock FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1 \
+        "$yapo" serve --vector "mine=${vectors[0]}" --port 0 --threads 1 --ctx-size 256 >"$work/out" 2>"$work/err" </dev/null &
+    pid=$!
+    for ((i = 0; i < limit * 5; i++)); do port=$(grep -oE ':[0-9]+' "$work/out" | head -1); [[ -n $port ]] && break; kill -0 $pid 2>/dev/null || break; sleep 0.2; done
+    [[ -n $port ]] || { kill -KILL $pid 2>/dev/null; wait $pid 2>/dev/null; fail "serve did not come up under a jumping clock"; return; }
+    for n in 1 2 3 4 5 6; do
+        jump
+        answered=$(curl -s -m 60 "http://127.0.0.1$port/v1/chat/completions" -H 'Content-Type: application/json' \
+            -d "{\"messages\": [{\"role\": \"user\", \"content\": \"Hello $n\"}], \"max_tokens\": 8, \"steering\": [{\"vector\": \"mine\"}]}")
+        [[ $answered == *'"choices"'* ]] || fail "no answer under a jumping clock: $answered"
+        made=$(grep -oE '"created": ?[0-9]+' <<<"$answered" | grep -oE '[0-9]+$')
+        [[ -n $made ]] && (((made - $(date +%s)) / 86400 != 0)) && moved=1
+    done
+    ((moved)) || fail "the clock was not moved: is $faketime in effect?"
+    kill -INT $pid
+    for ((i = 0; i < limit * 5; i++)); do kill -0 $pid 2>/dev/null || break; sleep 0.2; done
+    kill -0 $pid 2>/dev/null && { kill -KILL $pid; fail "serve did not end after Ctrl+C under a jumping clock"; }
+    wait $pid 2>/dev/null; judge $? '0|130' "serve under a jumping clock"
+}
+
+actions=(generate prune quantize train rejected full_disk read_only damaged two_on_one_cache killed_cache chat serve clock)
+read -ra actions <<<"${YAPO_SOAK_ACTIONS:-${actions[*]}}"
 started=$SECONDS
 while ((SECONDS - started < seconds)); do
     draw action "${actions[@]}"
@@ -237,6 +303,7 @@ done
 
 printf 'soak: %d s, %d commands (%d killed, %d interrupted), %d failures; seed %s\n' "$((SECONDS - started))" "$commands" "$killed" "$interrupted" "$failures" "$seed"
 for name in "${actions[@]}"; do printf 'soak:   %-18s %d\n' "$name" "${done_count[$name]:-0}"; done
+[[ -n $faketime ]] || echo "soak: not tried, because there is no libfaketime: clock"
 ((is_root)) || echo "soak: not tried, because it needs root: full_disk, read_only"
 leftovers=$(find "$work" -type f \( -name '*.tmp*' -o -name '*.partial*' \) | wc -l)
 echo "soak: $leftovers temporary files left by killed processes (never under a final name)"

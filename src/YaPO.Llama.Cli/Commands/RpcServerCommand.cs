@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Diagnostics;
 using System.Globalization;
 using System.Net;
 using System.Net.NetworkInformation;
@@ -107,8 +108,8 @@ internal static class RpcServerCommand
     // Asked of the system: the server cannot say so, and a trial connection would take its one place.
     private static async Task ListeningAsync(IPEndPoint address, CancellationToken cancellation)
     {
-        var end = DateTime.UtcNow + Patience;
-        while (!IsListening(address) && DateTime.UtcNow < end && !cancellation.IsCancellationRequested)
+        var start = Stopwatch.GetTimestamp(); // not the time of day, which can be set while we wait
+        while (!IsListening(address) && Stopwatch.GetElapsedTime(start) < Patience && !cancellation.IsCancellationRequested)
         {
             await Task.Delay(10, CancellationToken.None).ConfigureAwait(false);
         }

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using YaPO.Llama.DemoWorld.Corpus;
 using YaPO.Llama.Training;
 using YaPO.Llama.Training.LanguageModels;
@@ -13,7 +14,7 @@ public static class PretrainStage
         place.Stage("pretraining", [place.FloatModel], () =>
         {
             var profile = place.Profile;
-            var last = DateTime.MinValue;
+            Stopwatch? last = null;
             var options = new LanguageModelOptions
             {
                 ContextLength = profile.RowLength,
@@ -38,9 +39,9 @@ public static class PretrainStage
                 place.InitialModel, new PassageRows(place.World, place.Vocabulary, curriculum: profile.Steps / 2), place.FloatModel, options,
                 step =>
                 {
-                    if (DateTime.UtcNow - last > TimeSpan.FromSeconds(10) || step.Step == step.TotalSteps)
+                    if (last is null || last.Elapsed > TimeSpan.FromSeconds(10) || step.Step == step.TotalSteps)
                     {
-                        last = DateTime.UtcNow;
+                        last = Stopwatch.StartNew();
                         place.Say($"step {step.Step} of {step.TotalSteps}, loss {step.Loss:F3}, {step.Details}, {step.Remaining:hh\\:mm\\:ss} left");
                     }
                 },

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text.Json;
 using YaPO.Llama.DemoWorld.Corpus;
 using YaPO.Llama.Gguf;
@@ -23,7 +24,7 @@ public static class SaeStage
         var profile = place.Profile;
         var text = System.IO.Path.Combine(place.Work, "sae.jsonl");
         WriteConversations(place, text);
-        var last = DateTime.MinValue;
+        Stopwatch? last = null;
         var result = SaeTrainer.Train(
             new SaeTrainingOptions
             {
@@ -53,9 +54,9 @@ public static class SaeStage
             place.Say,
             step =>
             {
-                if (DateTime.UtcNow - last > TimeSpan.FromSeconds(10) || step.Step == step.TotalSteps)
+                if (last is null || last.Elapsed > TimeSpan.FromSeconds(10) || step.Step == step.TotalSteps)
                 {
-                    last = DateTime.UtcNow;
+                    last = Stopwatch.StartNew();
                     place.Say($"step {step.Step} of {step.TotalSteps}, {step.Details}, {step.Remaining:hh\\:mm\\:ss} left");
                 }
             },
