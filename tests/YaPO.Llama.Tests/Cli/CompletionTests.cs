@@ -34,16 +34,50 @@ public sealed class CompletionTests
     [Theory]
     [InlineData("zsh", "compdef _yapo_llama yapo-llama")]
     [InlineData("fish", "complete -c yapo-llama")]
-    public async Task OtherShells_ScriptRegistersItself_AndParsesWhereTheShellIsInstalled(string shell, string registration)
+    public async Task OtherShells_ScriptRegistersItself(string shell, string registration)
     {
         var script = await CliRun.Of("completion", shell);
 
         script.ExitCode.Should().Be(0);
         script.Out.Should().Contain(registration).And.Contain("[suggest:");
-        if ((Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator).Any(folder => File.Exists(Path.Combine(folder, shell))))
-        {
-            Shell(shell, ["-n", "-c", script.Out]).Should().BeEmpty();
-        }
+    }
+
+    // An interactive zsh on a terminal of its own (zpty), its completion system loaded, the script evaluated as our help says, the line typed, Tab pressed;
+    // Ctrl+G then shows what stands on the command line.
+    [ShellTheory("zsh")]
+    [InlineData("yapo-llama ser", "yapo-llama serve ")]
+    [InlineData("yapo-llama vector ver", "yapo-llama vector verify ")]
+    [InlineData("yapo-llama chat --vec", "yapo-llama chat --vector ")]
+    [InlineData("yapo-llama train --method ya", "yapo-llama train --method yapo ")]
+    [InlineData("yapo-llama completion z", "yapo-llama completion zsh ")]
+    public void Zsh_TabIsPressed_TheLineIsCompleted(string line, string expected)
+    {
+        var shown = Shell("zsh", ["-f", "-c", """
+            PATH=$1:$PATH
+            zmodload zsh/zpty
+            zpty shell "TERM=dumb PS1= zsh -f -i"
+            zpty -w shell 'autoload -Uz compinit && compinit -D -u; eval "$(yapo-llama completion zsh)"; shown() { print -r -- "<<$BUFFER>>"; BUFFER=; zle accept-line }; zle -N shown; bindkey "^G" shown; bindkey "^I" complete-word; print re""ady'
+            while zpty -r shell out; do [[ $out == *ready* ]] && break; done
+            zpty -w -n shell "$2"$'\t\a'
+            while zpty -r shell out; do [[ $out == *'<<'*'>>'* ]] && { print -r -- "$out"; break }; done
+            zpty -d shell
+            """, "zsh", AppContext.BaseDirectory, line]);
+
+        shown.Should().Contain($"<<{expected}>>");
+    }
+
+    [ShellTheory("fish")]
+    [InlineData("yapo-llama ser", "serve")]
+    [InlineData("yapo-llama vector in", "info")]
+    [InlineData("yapo-llama chat --vec", "--vector")]
+    [InlineData("yapo-llama train --method ", "yapo")]
+    [InlineData("yapo-llama completion z", "zsh")]
+    public void Fish_SourcedScript_OffersTheWord(string line, string expected)
+    {
+        // complete -C: what fish would offer where this line is typed.
+        var offered = Shell("fish", ["--no-config", "-c", "set -gx PATH $argv[1] $PATH; yapo-llama completion fish | source; complete -C $argv[2]", AppContext.BaseDirectory, line]);
+
+        offered.Split('\n').Should().Contain(expected);
     }
 
     [Fact]
@@ -69,9 +103,13 @@ public sealed class CompletionTests
     {
         using var process = Process.Start(new ProcessStartInfo(shell, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
         var error = process.StandardError.ReadToEndAsync();
-        var output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
+        var output = process.StandardOutput.ReadToEndAsync();
+        if (!process.WaitForExit(TimeSpan.FromMinutes(2)))
+        {
+            process.Kill(entireProcessTree: true);
+        }
+
         process.ExitCode.Should().Be(0, error.GetAwaiter().GetResult());
-        return output;
+        return output.GetAwaiter().GetResult();
     }
 }
