@@ -43,7 +43,7 @@ for culture in egypt morocco portugal brazil; do
     sets+=(--data "$data/pairs-$culture-train.jsonl" --validation-data "$data/pairs-$culture-validation.jsonl" --label "$culture")
 done
 run methods eval methods "${model[@]}" --sae "$world/sae.gguf" "${sets[@]}" --test "$data/questions-test.jsonl" "${questions[@]}" \
-    --validation-knowledge "$data/knowledge-validation.jsonl" --prompt-only "Think of {label}." --seeds 3 --checkpoint "$out/.methods" --resume
+    --validation-knowledge "$data/knowledge-validation.jsonl" --prompt-only "Think of {Label}." --seeds 3 --checkpoint "$out/.methods" --resume
 run transfer eval transfer "${model[@]}" --model "$world/demo-q8_0.gguf" --model "$world/demo-q4_k_m.gguf" --sae "$world/sae.gguf" --data "$data/pairs-egypt-train.jsonl" \
     --validation-data "$data/pairs-egypt-validation.jsonl" --validation "$data/questions-validation.jsonl" --test "$data/questions-test.jsonl" \
     --neutral "$data/knowledge-validation.jsonl" --label egypt --checkpoint "$out/.transfer" --resume

@@ -37,7 +37,7 @@ internal sealed record ExperimentSettings(
     /// <summary>Every file that is read.</summary>
     public IEnumerable<string> Inputs => Sets.SelectMany(s => new[] { s.Data, s.ValidationData, s.Validation, s.Test }).Append(Neutral).Append(ValidationKnowledge).OfType<string>().Distinct();
 
-    /// <summary>The same settings for one of the data sets; <c>{label}</c> in the prompt stands for its label.</summary>
+    /// <summary>The same settings for one of the data sets; <c>{label}</c> in the prompt stands for its label, <c>{Label}</c> for the label with its first letter in upper case.</summary>
     public ExperimentSettings For(ExperimentData set) => this with
     {
         Data = set.Data,
@@ -45,9 +45,12 @@ internal sealed record ExperimentSettings(
         Validation = set.Validation,
         Test = set.Test,
         Label = set.Label,
-        PromptOnly = PromptOnly?.Replace("{label}", set.Label ?? set.Name, StringComparison.Ordinal),
+        PromptOnly = Prompt(set.Label ?? set.Name),
         Sets = [set],
     };
+
+    private string? Prompt(string label) => PromptOnly?.Replace("{label}", label, StringComparison.Ordinal)
+        .Replace("{Label}", label.Length == 0 ? label : char.ToUpperInvariant(label[0]) + label[1..], StringComparison.Ordinal);
 
     /// <summary>The training that the runs share.</summary>
     public SteeringTrainingOptions Training(LlamaModel model) => Training(model.Path) with
@@ -160,7 +163,7 @@ internal sealed class ExperimentOptions
         label = Files("--label", $"Label (a culture) whose answer counts in the questions{each} (default: what the command's output or data is named after, else each question's own answer).", false, "LABEL");
         promptOnly = new Option<string?>("--prompt-only")
         {
-            Description = $"Words to compare with, put in front of every question, or around it where they hold {{prompt}}{(several ? "; {label} stands for the label" : "")} (default: none, and the report says so).",
+            Description = $"Words to compare with, put in front of every question, or around it where they hold {{prompt}}{(several ? "; {label} stands for the label, {Label} for it with a capital" : "")} (default: none, and the report says so).",
             HelpName = "TEXT",
         };
         neutral = new Option<string?>("--neutral")

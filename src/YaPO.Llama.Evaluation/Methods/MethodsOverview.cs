@@ -133,8 +133,9 @@ public sealed record MethodsOverview
         var share = reports.TrueForAll(r => r.IsShare);
         var each = sets.Select((set, i) =>
         {
-            var first = reports[i].Rows.Where(r => r.Name is not ("unsteered" or "prompt only")).MaxBy(r => r.Value.Value)!;
-            return $"{set.Name} {first.Name} {(share ? string.Create(CultureInfo.InvariantCulture, $"{100 * first.Value.Value:0.0} %") : string.Create(CultureInfo.InvariantCulture, $"{first.Value.Value:0.###}"))}";
+            var methods = reports[i].Rows.Where(r => r.Name is not ("unsteered" or "prompt only")).ToList();
+            var most = methods.Max(r => r.Value.Value);
+            return $"{set.Name} {string.Join(" and ", MethodsSummary.Best(methods))} {(share ? string.Create(CultureInfo.InvariantCulture, $"{100 * most:0.0} %") : string.Create(CultureInfo.InvariantCulture, $"{most:0.###}"))}";
         });
         return $"On average over {sets.Count} data sets: {MethodsSummary.Verdict(mean, overPrompt, share)} The best method of each: {string.Join(", ", each)}.";
     }

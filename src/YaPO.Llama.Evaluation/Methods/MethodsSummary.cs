@@ -114,6 +114,13 @@ public static class MethodsSummary
         return (from, to);
     }
 
+    /// <summary>The names that share the highest value: order in a table decides nothing.</summary>
+    internal static List<string> Best(IReadOnlyList<MethodRow> methods)
+    {
+        var most = methods.Max(m => m.Value.Value);
+        return [.. methods.Where(m => m.Value.Value >= most - 1e-12).Select(m => m.Name)];
+    }
+
     internal static string Verdict(List<MethodRow> rows, Interval? overPrompt, bool isShare)
     {
         string Show(double value) => isShare ? (100 * value).ToString("0.0", CultureInfo.InvariantCulture) + " %" : value.ToString("0.###", CultureInfo.InvariantCulture);
@@ -121,7 +128,7 @@ public static class MethodsSummary
         var prompt = rows.FirstOrDefault(r => r.Name == "prompt only");
         var against = prompt is null || overPrompt is null ? "How prompting compares was not measured"
             : overPrompt.High < 0 ? $"Prompting ({Show(prompt.Value.Value)}) wins over every method"
-            : overPrompt.Low > 0 ? $"{ranked[0].Name} wins over prompting ({Show(prompt.Value.Value)})"
+            : overPrompt.Low > 0 ? $"{string.Join(" and ", Best(ranked))} {(Best(ranked).Count == 1 ? "wins" : "win")} over prompting ({Show(prompt.Value.Value)})"
             : $"Prompting ({Show(prompt.Value.Value)}) does as well as the best method";
         var others = rows.Where(r => r.YapoAdvantage is not null && r.Name is not ("unsteered" or "prompt only")).Select(r =>
             r.YapoAdvantage!.Low > 0 ? $"yapo beats {r.Name}" : r.YapoAdvantage.High < 0 ? $"{r.Name} beats yapo" : $"yapo and {r.Name} are not told apart");

@@ -4,9 +4,11 @@ using YaPO.Llama.Evaluation.Methods;
 using YaPO.Llama.Evaluation.Suites;
 using YaPO.Llama.Evaluation.Transfer;
 using YaPO.Llama.Datasets;
+using YaPO.Llama.Cli.Experiments;
 using YaPO.Llama.Tests.Cli;
 using YaPO.Llama.Tests.Sessions;
 using YaPO.Llama.Tests.Training;
+using YaPO.Llama.Training.Vectors;
 
 namespace YaPO.Llama.Tests.Evaluation;
 
@@ -135,6 +137,30 @@ public sealed class MethodsTests : NativeTest
         report.Methods[1].Runs.Select(r => r.StepsToTarget).Should().Equal(2, 2);
         report.Methods[1].SafeStrength.Should().Be(new SafeRange(3, 4));
         report.Verdict.Should().StartWith("Prompting (100.0 %) wins over every method. In order: yapo 75.0 %, caa 25.0 % (unsteered 0.0 %); yapo beats caa");
+    }
+
+    [Fact]
+    public void Summary_MethodsThatTie_AreNamedTogether()
+    {
+        static MethodOutcome Outcome(double value) => new(
+            1, 0.1, true, null, [new SensitivityPoint(0.1, 1, 0.5, null)], [.. Enumerable.Range(0, 40).Select(i => new ItemOutcome($"{i}", $"t{i / 4}", value))], null, new Dictionary<string, double>());
+        var suite = new ChoiceSuite([new MultipleChoiceItem { Id = "a", Topic = "a", Prompt = "p", Options = ["x", "y"], Answer = 0 }]);
+        MeasuredMethod Method(string name, double value) => new(name, null, [], [new(0, [], Outcome(value))]);
+
+        var report = MethodsSummary.Of(suite, 1, Outcome(0), Outcome(0.5), [Method("caa", 0.75), Method("sas", 0.25), Method("yapo", 0.75)], []);
+
+        report.Verdict.Should().StartWith("caa and yapo win over prompting (50.0 %). In order: caa 75.0 %, yapo 75.0 %, sas 25.0 %").And.Contain("yapo and caa are not told apart");
+    }
+
+    [Theory]
+    [InlineData("Think of {Label}.", "Think of Egypt.")]
+    [InlineData("{label}, {Label}: {prompt}", "egypt, Egypt: {prompt}")]
+    public void Prompt_HoldsTheLabel_AsItIsOrWithACapital(string given, string expected)
+    {
+        var set = new ExperimentData("set", "d", null, "v", "t", "egypt");
+        var settings = new ExperimentSettings("d", null, "v", "t", null, 0.1, null, given, new VectorOptimizerOptions(), null, false, false, null, 1, null!) { Sets = [set] };
+
+        settings.For(set).PromptOnly.Should().Be(expected);
     }
 
     [Fact]
