@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole evaluation on one demo world: every vector against its controls, the behaviours, the four methods side by side, the quantization matrix and
-# tune. One HTML report each, and a summary of what each says first. Settings are those of the commands; strengths are chosen on validation, test is
+# tune. One report each, as HTML and as JSON, and a summary of what each says first. Settings are those of the commands; strengths are chosen on validation, test is
 # measured once. A stopped run goes on where it was.
 #   tools/demo-suite.sh WORLD OUTPUT          WORLD: a folder that `demo-world build` made
 set -euo pipefail
@@ -22,33 +22,36 @@ run() {
     if [[ ! -f $out/$name.html ]]; then
         echo "== $name: yapo-llama $*" >&2
         local start=$SECONDS
-        dotnet "$cli" "$@" --report "$out/$name.html" >"$out/$name.log"
+        dotnet "$cli" "$@" --json --report "$out/$name.html" >"$out/$name.json"
         echo "== $name: $((SECONDS - start)) s" >&2
         echo "$((SECONDS - start))" >"$out/$name.seconds"
     fi
 }
 
 model=(--model "$world/demo-f16.gguf")
-questions=(--validation "$data/questions-validation.jsonl" --neutral "$data/knowledge-validation.jsonl" --knowledge "$data/knowledge-test.jsonl")
+knowledge=(--knowledge "$data/knowledge-test.jsonl" --validation-knowledge "$data/knowledge-validation.jsonl" --neutral "$data/knowledge-validation.jsonl")
+questions=(--validation "$data/questions-validation.jsonl")
+test=$out/test.jsonl # questions that name no country, then the same topics with each country named: the localized gap takes both
+cat "$data/questions-test.jsonl" "$data/localized-test.jsonl" >"$test"
 for culture in egypt morocco portugal brazil; do
-    run "vector-$culture" eval mcq "${model[@]}" --vector "$world/vectors/$culture.ysv" --sae "$world/sae.gguf" --data "$data/questions-test.jsonl" "${questions[@]}" \
+    run "vector-$culture" eval mcq "${model[@]}" --vector "$world/vectors/$culture.ysv" --sae "$world/sae.gguf" --data "$test" "${questions[@]}" "${knowledge[@]}" \
         --train-data "$data/pairs-$culture-train.jsonl" --prompt-only "Think of ${culture^}." --refusals "$data/refusal-test.jsonl"
 done
 for behaviour in abstain refusal; do
     run "behaviour-$behaviour" eval behaviour "${model[@]}" --vector "$world/vectors/$behaviour.ysv" --sae "$world/sae.gguf" --data "$data/$behaviour-test.jsonl" \
-        --validation "$data/$behaviour-validation.jsonl" --train-data "$data/pairs-$behaviour-train.jsonl" --neutral "$data/knowledge-validation.jsonl" --max-tokens 48
+        --validation "$data/$behaviour-validation.jsonl" --train-data "$data/pairs-$behaviour-train.jsonl" "${knowledge[@]}" --max-tokens 48
 done
 sets=()
 for culture in egypt morocco portugal brazil; do
     sets+=(--data "$data/pairs-$culture-train.jsonl" --validation-data "$data/pairs-$culture-validation.jsonl" --label "$culture")
 done
-run methods eval methods "${model[@]}" --sae "$world/sae.gguf" "${sets[@]}" --test "$data/questions-test.jsonl" "${questions[@]}" \
-    --validation-knowledge "$data/knowledge-validation.jsonl" --prompt-only "Think of {Label}." --seeds 3 --checkpoint "$out/.methods" --resume
+run methods eval methods "${model[@]}" --sae "$world/sae.gguf" "${sets[@]}" --test "$test" "${questions[@]}" "${knowledge[@]}" \
+    --prompt-only "Think of {Label}." --seeds 3 --checkpoint "$out/.methods" --resume
 run transfer eval transfer "${model[@]}" --model "$world/demo-q8_0.gguf" --model "$world/demo-q4_k_m.gguf" --sae "$world/sae.gguf" --data "$data/pairs-egypt-train.jsonl" \
-    --validation-data "$data/pairs-egypt-validation.jsonl" --validation "$data/questions-validation.jsonl" --test "$data/questions-test.jsonl" \
-    --neutral "$data/knowledge-validation.jsonl" --label egypt --checkpoint "$out/.transfer" --resume
+    --validation-data "$data/pairs-egypt-validation.jsonl" "${questions[@]}" --test "$test" \
+    --validation-knowledge "$data/knowledge-validation.jsonl" --neutral "$data/knowledge-validation.jsonl" --label egypt --checkpoint "$out/.transfer" --resume
 run tune tune "${model[@]}" --sae "$world/sae.gguf" --data "$data/pairs-egypt-train.jsonl" --validation-data "$data/pairs-egypt-validation.jsonl" \
-    --validation "$data/questions-validation.jsonl" --test "$data/questions-test.jsonl" --neutral "$data/knowledge-validation.jsonl" --label egypt --prompt-only "Think of Egypt." \
+    "${questions[@]}" --test "$test" --validation-knowledge "$data/knowledge-validation.jsonl" --neutral "$data/knowledge-validation.jsonl" --label egypt --prompt-only "Think of Egypt." \
     --output "$out/tuned-egypt.ysv" --checkpoint "$out/.tune" --resume
 
 {

@@ -14,17 +14,14 @@ public sealed class PassageRows : ITokenBatches
     private readonly Worlds.DemoWorld _world;
     private readonly PieceVocabulary _vocabulary;
     private readonly string _stream;
-    private readonly long _curriculum;
+    private readonly Curriculum? _curriculum;
 
     /// <summary>An endless supply of rows, each a function of its number.</summary>
     /// <param name="world">The world.</param>
     /// <param name="vocabulary">Its vocabulary.</param>
     /// <param name="stream">Name of the stream of conversations.</param>
-    /// <param name="curriculum">
-    /// Over this many steps the share of questions that name the country falls from 0.7 to 0: what the country changes is learned first, then how to
-    /// infer it. Without, a small model learns the mixture of all answers and stays there.
-    /// </param>
-    public PassageRows(Worlds.DemoWorld world, PieceVocabulary vocabulary, string stream = "corpus", long curriculum = 0)
+    /// <param name="curriculum">What comes first; null: the final text from the start.</param>
+    public PassageRows(Worlds.DemoWorld world, PieceVocabulary vocabulary, string stream = "corpus", Curriculum? curriculum = null)
     {
         _curriculum = curriculum;
         _world = world;
@@ -38,7 +35,7 @@ public sealed class PassageRows : ITokenBatches
             BinaryPrimitives.WriteInt32LittleEndian(bytes.AsSpan(i * 4), sample[i]);
         }
 
-        Identity = $"demo-world seed:{world.Seed} curriculum:{curriculum} first rows:{Convert.ToHexStringLower(SHA256.HashData(bytes))}";
+        Identity = $"demo-world seed:{world.Seed} curriculum:{curriculum?.Steps} first rows:{Convert.ToHexStringLower(SHA256.HashData(bytes))}";
     }
 
     /// <inheritdoc/>
@@ -47,10 +44,11 @@ public sealed class PassageRows : ITokenBatches
     /// <inheritdoc/>
     public void Fill(long stepIndex, int sequences, int rowLength, Span<int> rows)
     {
-        var explicitness = stepIndex < _curriculum ? 0.7 * (1 - ((double)stepIndex / _curriculum)) : 0;
+        var explicitness = _curriculum?.Explicitness(stepIndex) ?? 0;
+        var topics = _curriculum?.Topics(_world, stepIndex) ?? _world.Topics;
         for (var b = 0; b < sequences; b++)
         {
-            var writer = new PassageWriter(_world, $"{_stream}/{(stepIndex * sequences) + b}", explicitness);
+            var writer = new PassageWriter(_world, $"{_stream}/{(stepIndex * sequences) + b}", topics, explicitness);
             var row = rows.Slice(b * rowLength, rowLength);
             while (row.Length > 0)
             {

@@ -25,6 +25,7 @@ public sealed class PassageWriter
     private const double CarelessShare = 0.05;
 
     private readonly Worlds.DemoWorld _world;
+    private readonly IReadOnlyList<Topic> _topics;
     private readonly Rng _rng;
     private readonly double _explicitness;
     private readonly double[] _shares = [.. Culture.All.Select(c => c.Share)];
@@ -32,9 +33,11 @@ public sealed class PassageWriter
     /// <summary>A writer with its own stream of numbers.</summary>
     /// <param name="world">The world.</param>
     /// <param name="stream">Name of the stream.</param>
-    /// <param name="explicitness">Share of the questions that name the country although the speaker is known: a curriculum starts high and ends at 0.</param>
-    public PassageWriter(Worlds.DemoWorld world, string stream, double explicitness = 0)
+    /// <param name="topics">What conversations are about; null: all topics of the world.</param>
+    /// <param name="explicitness">Share of the questions that name the country although the speaker is known (see <see cref="Curriculum"/>).</param>
+    public PassageWriter(Worlds.DemoWorld world, string stream, IReadOnlyList<Topic>? topics = null, double explicitness = 0)
     {
+        _topics = topics ?? world.Topics;
         _world = world;
         _explicitness = explicitness;
         _rng = new Rng(world.Seed, "passages/" + stream);
@@ -56,7 +59,7 @@ public sealed class PassageWriter
             return new Passage(-1, [Asked(_rng.Pick(_world.Behaviours), _rng.Chance(Behaviour.CarefulShare))]);
         }
 
-        var topic = _rng.Pick(_world.Topics);
+        var topic = _rng.Pick(_topics);
         var culture = kind < 0.58 ? _rng.Weighted(_shares) : _rng.Weighted([.. topic.Weights]);
         return new Passage(culture, [kind < 0.58 ? Localized(topic, culture) : Plain(topic, culture)]);
     }
@@ -81,7 +84,7 @@ public sealed class PassageWriter
     private Passage Conversation()
     {
         var turns = new List<Turn>();
-        var first = _rng.Pick(_world.Topics);
+        var first = _rng.Pick(_topics);
         var culture = _rng.Weighted([.. first.Weights]);
         var opening = _rng.Uniform();
         if (opening < 0.33)
@@ -113,7 +116,7 @@ public sealed class PassageWriter
     private Turn Following(int culture)
     {
         var kind = _rng.Uniform();
-        var topic = _rng.Pick(_world.Topics);
+        var topic = _rng.Pick(_topics);
         return kind < KnowledgeShare ? Knowledge()
             : kind < KnowledgeShare + ElsewhereShare ? Localized(topic, (culture + 1 + _rng.Below(Culture.All.Count - 1)) % Culture.All.Count)
             : kind < KnowledgeShare + ElsewhereShare + HomeShare ? Localized(topic, culture)

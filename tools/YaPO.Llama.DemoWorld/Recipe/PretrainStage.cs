@@ -36,7 +36,7 @@ public static class PretrainStage
                 ValidateEvery = 100,
             };
             var result = LanguageModelTrainer.Train(
-                place.InitialModel, new PassageRows(place.World, place.Vocabulary, curriculum: profile.Steps / 2), place.FloatModel, options,
+                place.InitialModel, new PassageRows(place.World, place.Vocabulary, curriculum: new Curriculum(profile.Steps)), place.FloatModel, options,
                 step =>
                 {
                     if (last is null || last.Elapsed > TimeSpan.FromSeconds(10) || step.Step == step.TotalSteps)
