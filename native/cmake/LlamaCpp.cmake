@@ -1,4 +1,5 @@
-# Obtains the pinned llama.cpp, checks that it is the tree we know, and applies our one patch.
+# Obtains the pinned llama.cpp, checks that it is the tree we know, and applies our one patch; where ggml-cuda is built, its own
+# small one too.
 #
 # Ways in, first match wins:
 #   1. -DYAPO_LLAMA_CPP_DIR=<checkout>   a git checkout whose HEAD has YAPO_LLAMA_CPP_TREE
@@ -72,10 +73,15 @@ function(yapo_obtain_pristine out_dir)
     set(${out_dir} "${pristine}" PARENT_SCOPE)
 endfunction()
 
-# The pristine tree with every patch of native/patches applied, in the cache.
+# The pristine tree with every patch of native/patches applied, and for GGML_CUDA those of native/patches/cuda, in the cache.
 function(yapo_obtain_llama_cpp out_dir)
     file(GLOB patches "${PROJECT_SOURCE_DIR}/native/patches/*.patch")
     list(SORT patches)
+    if(GGML_CUDA)
+        file(GLOB cuda_patches "${PROJECT_SOURCE_DIR}/native/patches/cuda/*.patch")
+        list(SORT cuda_patches)
+        list(APPEND patches ${cuda_patches})
+    endif()
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${patches})
     set(all "")
     foreach(patch IN LISTS patches)

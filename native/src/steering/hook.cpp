@@ -91,7 +91,7 @@ struct graph_inputs : llama_layer_hook_graph {
     explicit graph_inputs(steering & state) : state(state) {}
 
     struct kind {
-        ggml_tensor * strengths = nullptr; // F32 [T, columns]
+        ggml_tensor * strengths = nullptr; // F32 [columns, T]
         ggml_tensor * batch_row = nullptr; // I64 [T]: where captures and read-outs go
         std::vector<std::vector<uint8_t> *> written; // of the captures and read-outs with these rows
     };
@@ -100,7 +100,7 @@ struct graph_inputs : llama_layer_hook_graph {
 
     ggml_tensor * strengths_for(ggml_context * ctx, kind & k, int64_t t) {
         if (!k.strengths) {
-            k.strengths = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, t, state.columns());
+            k.strengths = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, state.columns(), t);
             ggml_set_input(k.strengths);
             ggml_set_name(k.strengths, "yapo_strengths");
         }
@@ -127,7 +127,7 @@ struct graph_inputs : llama_layer_hook_graph {
             return;
         }
         const int64_t columns = state.columns();
-        const int64_t t       = k.strengths ? k.strengths->ne[0] : k.batch_row->ne[0];
+        const int64_t t       = k.strengths ? k.strengths->ne[1] : k.batch_row->ne[0];
         std::vector<float>   strengths(k.strengths ? t * columns : 0, 0.0f);
         std::vector<float>   of_token(columns);
         std::vector<int64_t> batch_row(t, 0);
@@ -140,7 +140,7 @@ struct graph_inputs : llama_layer_hook_graph {
             if (k.strengths) {
                 state.copy_strengths(ubatch.seq_id[i][0], row, of_token.data());
                 for (int64_t c = 0; c < columns; ++c) {
-                    strengths[c * t + j] = of_token[c];
+                    strengths[j * columns + c] = of_token[state.vectors->given[c]];
                 }
             }
             if (row >= 0) {

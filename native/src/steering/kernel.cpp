@@ -1,21 +1,41 @@
 #include "steering/kernel.h"
 
+#include "steering/fused.h"
+
 namespace yapo {
 namespace {
 
-// strength_t * value, [n, T]
-ggml_tensor * scaled(ggml_context * ctx, const weighted_value & v, ggml_tensor * strengths) {
-    const int64_t t      = strengths->ne[0];
-    ggml_tensor * column = ggml_view_2d(ctx, strengths, 1, t, sizeof(float), size_t(v.column) * size_t(t) * sizeof(float));
-    return ggml_mul(ctx, ggml_repeat_4d(ctx, v.value, v.value->ne[0], t, 1, 1), column);
+// The strengths of the vectors in columns `first` .. `first + n`, [n, T]
+ggml_tensor * strengths_of(ggml_context * ctx, ggml_tensor * strengths, int32_t first, int64_t n) {
+    return ggml_view_2d(ctx, strengths, n, strengths->ne[1], strengths->nb[1], size_t(first) * sizeof(float));
+}
+
+// value for every one of t tokens, [n, T]
+ggml_tensor * repeated(ggml_context * ctx, ggml_tensor * value, int64_t t) {
+    return t == 1 ? value : ggml_repeat_4d(ctx, value, value->ne[0], t, 1, 1);
 }
 
 ggml_tensor * sum(ggml_context * ctx, const std::vector<weighted_value> & values, ggml_tensor * strengths) {
     ggml_tensor * s = nullptr;
     for (const weighted_value & v : values) {
-        ggml_tensor * x = scaled(ctx, v, strengths);
+        ggml_tensor * x = ggml_mul(ctx, repeated(ctx, v.value, strengths->ne[1]), strengths_of(ctx, strengths, v.column, 1));
         s = s ? ggml_add(ctx, s, x) : x;
     }
+    return s;
+}
+
+// s of a group, [K, T]
+ggml_tensor * sum(ggml_context * ctx, const sparse_group & g, ggml_tensor * strengths) {
+    const int64_t v = g.values->ne[0], k = g.values->ne[1], t = strengths->ne[1];
+    ggml_tensor * lambda = strengths_of(ctx, strengths, g.column, v);
+    if (v == 1) {
+        return ggml_mul(ctx, repeated(ctx, ggml_reshape_1d(ctx, g.values, k), t), lambda);
+    }
+    if (v < strengths->ne[0] && t > 1) {
+        lambda = ggml_cont(ctx, lambda); // not every backend multiplies rows that lie apart
+    }
+    ggml_tensor * s = ggml_mul_mat(ctx, g.values, lambda);
+    ggml_prec_set_acc(s, GGML_PREC_F32);
     return s;
 }
 
@@ -65,7 +85,7 @@ ggml_tensor * restrict_to(ggml_context * ctx, ggml_tensor * z, ggml_tensor * sup
 
 ggml_tensor * sparse_delta(ggml_context * ctx, const sparse_group & g, ggml_tensor * h, ggml_tensor * strengths, full_codes & codes) {
     ggml_tensor * z    = g.sae ? restrict_to(ctx, codes.of(*g.sae), g.support) : jump_relu(ctx, affine(ctx, g.enc, g.enc_bias, h), g.threshold);
-    ggml_tensor * s    = sum(ctx, g.values, strengths);
+    ggml_tensor * s    = sum(ctx, g, strengths);
     ggml_tensor * keep = ggml_step(ctx, ggml_add(ctx, s, z)); // s > -z
     ggml_tensor * c    = ggml_add(ctx, ggml_mul(ctx, s, keep), ggml_mul(ctx, z, ggml_scale_bias(ctx, keep, 1.0f, -1.0f)));
     return decode(ctx, g.dec, c);
@@ -73,8 +93,8 @@ ggml_tensor * sparse_delta(ggml_context * ctx, const sparse_group & g, ggml_tens
 
 // strength (value + dec^T z - h)
 ggml_tensor * replacement_delta(ggml_context * ctx, const replacement & r, ggml_tensor * h, ggml_tensor * strengths, full_codes & codes) {
-    const int64_t t      = strengths->ne[0];
-    ggml_tensor * column = ggml_view_2d(ctx, strengths, 1, t, sizeof(float), size_t(r.by.column) * size_t(t) * sizeof(float));
+    const int64_t t      = h->ne[1];
+    ggml_tensor * column = strengths_of(ctx, strengths, r.by.column, 1);
     ggml_tensor * x      = r.sae ? ggml_add(ctx, decode(ctx, r.sae->dec, codes.of(*r.sae)), r.by.value) : ggml_repeat_4d(ctx, r.by.value, h->ne[0], t, 1, 1);
     return ggml_mul(ctx, ggml_sub(ctx, x, h), column);
 }
@@ -94,23 +114,31 @@ ggml_tensor * build_steering(ggml_context * ctx, const layer_vectors & layer, gg
     ggml_tensor * delta = sum(ctx, layer.dense, strengths);
     const auto    add   = [&](ggml_tensor * x) { delta = delta ? ggml_add(ctx, delta, x) : x; };
     for (const sparse_group & g : layer.sparse) {
-        add(sparse_delta(ctx, g, h, strengths, codes));
+        if (!g.fused) {
+            add(sparse_delta(ctx, g, h, strengths, codes));
+        }
     }
     for (const replacement & r : layer.replace) {
         add(replacement_delta(ctx, r, h, strengths, codes));
     }
-    return delta ? ggml_add(ctx, h, delta) : h;
+    ggml_tensor * steered = delta ? ggml_add(ctx, h, delta) : h;
+    for (const sparse_group & g : layer.sparse) {
+        if (g.fused) {
+            steered = build_fused(ctx, g, h, steered, strengths_of(ctx, strengths, g.column, g.values->ne[0]));
+        }
+    }
+    return steered;
 }
 
 uint32_t steering_nodes(const layer_vectors & layer) {
     uint32_t n = 1 + 4 * uint32_t(layer.dense.size());
     for (const sparse_group & g : layer.sparse) {
-        n += 24 + 4 * uint32_t(g.values.size()) + (g.sae ? code_nodes : 0);
+        n += 28 + (g.sae ? code_nodes : 0);
     }
     for (const replacement & r : layer.replace) {
         n += 16 + (r.sae ? code_nodes : 0);
     }
-    return n + 5 * uint32_t(layer.sparse.size()); // the weights, which a graph counts as leafs
+    return n + 6 * uint32_t(layer.sparse.size()); // the weights, which a graph counts as leafs
 }
 
 } // namespace yapo

@@ -5,7 +5,8 @@
 //   c   = max(s, -z)              delta = dec^T c          h' = h + sum of the deltas of all groups
 //
 // The maximum is a selection, g = step(s + z), c = g s + (g - 1) z: every product is exact, so that c carries no cancellation
-// however large z or s is, and s = 0 gives c = 0 exactly. Standard ops only: every backend of ggml runs them.
+// however large z or s is, and s = 0 gives c = 0 exactly. Standard ops only: every backend of ggml runs them. On CUDA devices two
+// ops of our own do the same (fused.h).
 #pragma once
 
 #include "steering/vectors.h"
@@ -26,7 +27,7 @@ private:
     std::map<const full_sae *, ggml_tensor *> built;
 };
 
-// strengths: F32 [T, columns], one column per vector, T contiguous. h: F32 [D, T], which `codes` are of.
+// strengths: F32 [columns, T], one column per vector. h: F32 [D, T], which `codes` are of.
 ggml_tensor * build_steering(ggml_context * ctx, const layer_vectors & layer, ggml_tensor * h, ggml_tensor * strengths, full_codes & codes);
 
 // The most tensors that build_steering makes for a layer, codes included.

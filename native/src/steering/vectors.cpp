@@ -2,12 +2,14 @@
 
 #include "abi/guard.h"
 #include "steering/descriptors.h"
+#include "steering/fused.h"
 
 #include "llama-ext.h"
 
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <tuple>
 
 namespace yapo {
 namespace {
@@ -58,18 +60,27 @@ struct uploader {
         return weights.get();
     }
 
-    // rows of n floats each, converted to type
-    ggml_tensor * add(ggml_backend_buffer_type_t buft, ggml_type type, int64_t n, int64_t rows, const std::vector<float> & x) {
+    // `rows` rows of n floats, each filled by fill(row, floats) from zeros, converted to type
+    template <class F> ggml_tensor * add(ggml_backend_buffer_type_t buft, ggml_type type, int64_t n, int64_t rows, F && fill) {
         ggml_context * ctx = context(buft);
         ggml_tensor *  t   = rows == 1 ? ggml_new_tensor_1d(ctx, type, n) : ggml_new_tensor_2d(ctx, type, n, rows);
         std::vector<uint8_t> data(ggml_nbytes(t));
-        if (type == GGML_TYPE_F32) {
-            memcpy(data.data(), x.data(), data.size());
-        } else {
-            ggml_quantize_chunk(type, x.data(), data.data(), 0, rows, n, nullptr);
+        std::vector<float>   row(n);
+        for (int64_t r = 0; r < rows; ++r) {
+            std::fill(row.begin(), row.end(), 0.0f);
+            fill(r, row.data());
+            if (type == GGML_TYPE_F32) {
+                memcpy(data.data() + size_t(r) * t->nb[1], row.data(), size_t(n) * sizeof(float));
+            } else {
+                ggml_quantize_chunk(type, row.data(), data.data() + size_t(r) * t->nb[1], 0, 1, n, nullptr);
+            }
         }
         arenas[buft].tensors.push_back({t, std::move(data)});
         return t;
+    }
+
+    ggml_tensor * add(ggml_backend_buffer_type_t buft, const float * x, int64_t n) {
+        return add(buft, GGML_TYPE_F32, n, 1, [&](int64_t, float * row) { std::copy_n(x, n, row); });
     }
 
     ggml_tensor * add(ggml_backend_buffer_type_t buft, const std::vector<int32_t> & x) {
@@ -95,50 +106,78 @@ struct uploader {
     }
 };
 
-sparse_group add_group(uploader & up, ggml_backend_buffer_type_t buft, const yapo_vector_desc * descs, const joint & g, int64_t d) {
-    if (g.sae && g.rows.back().index >= g.sae->weights->width) {
-        fail(YAPO_ERR_MISMATCH, "vectors share a sae_id, but feature %d is beyond the %lld latents of its SAE", g.rows.back().index, (long long) g.sae->weights->width);
-    }
-    const int64_t k  = int64_t(g.rows.size());
-    const int64_t kp = (k + k_block - 1) / k_block * k_block;
+// Sets of vectors that act jointly and can go through the same products.
+using joint_sets = std::vector<const joint *>;
+
+// Columns of the graph's strengths from set.given.size() on.
+sparse_group add_group(uploader & up, ggml_backend_buffer_type_t buft, const yapo_vector_desc * descs, const joint_sets & sets, int64_t d) {
     sparse_group out;
-    if (g.sae) {
-        std::vector<int32_t> support(kp, 0);
-        std::transform(g.rows.begin(), g.rows.end(), support.begin(), [](const joint::row & row) { return row.index; });
-        out.sae     = up.keep(g.sae);
+    out.column = int32_t(up.set.given.size());
+    std::vector<const joint::row *> rows;     // [K]; null: padding
+    std::vector<std::vector<float>> values;   // [V][K]
+    std::vector<int64_t> first;               // [K] of each set
+    for (const joint * g : sets) {
+        if (g->sae && g->rows.back().index >= g->sae->weights->width) {
+            fail(YAPO_ERR_MISMATCH, "vectors share a sae_id, but feature %d is beyond the %lld latents of its SAE", g->rows.back().index, (long long) g->sae->weights->width);
+        }
+        first.push_back(int64_t(rows.size()));
+        for (const joint::row & row : g->rows) {
+            rows.push_back(&row);
+        }
+        rows.resize((rows.size() + k_block - 1) / k_block * k_block);
+    }
+    const int64_t k = int64_t(rows.size());
+    for (size_t s = 0; s < sets.size(); ++s) {
+        for (int32_t m : sets[s]->members) {
+            up.set.given.push_back(m);
+            std::vector<float> & value = values.emplace_back(k, 0.0f);
+            size_t r = 0;
+            for (int64_t i = 0; i < descs[m].k; ++i) {
+                while (sets[s]->rows[r].index != descs[m].index[i]) {
+                    ++r;
+                }
+                value[first[s] + r] = descs[m].value[i];
+            }
+        }
+    }
+    const int64_t v = int64_t(values.size());
+    out.values = up.add(buft, GGML_TYPE_F32, v, k, [&](int64_t r, float * x) {
+        for (int64_t i = 0; i < v; ++i) {
+            x[i] = values[i][r];
+        }
+    });
+
+    if (sets.front()->sae) {
+        std::vector<int32_t> support(k, 0);
+        for (int64_t r = 0; r < k; ++r) {
+            support[r] = rows[r] ? rows[r]->index : 0;
+        }
+        out.sae     = up.keep(sets.front()->sae);
         out.support = up.add(buft, support);
     } else {
-        std::vector<float> enc(kp * d, 0.0f), bias(kp, 0.0f), threshold(kp, std::numeric_limits<float>::infinity());
+        std::vector<float> bias(k, 0.0f), threshold(k, std::numeric_limits<float>::infinity());
         for (int64_t r = 0; r < k; ++r) {
-            const joint::row &       row = g.rows[r];
-            const yapo_vector_desc & v   = descs[row.member];
-            memcpy(enc.data() + r * d, v.enc + row.k * d, size_t(d) * sizeof(float));
-            bias[r]      = v.enc_bias[row.k];
-            threshold[r] = v.threshold[row.k];
-        }
-        out.enc       = up.add(buft, GGML_TYPE_F32, d, kp, enc);
-        out.enc_bias  = up.add(buft, GGML_TYPE_F32, kp, 1, bias);
-        out.threshold = up.add(buft, GGML_TYPE_F32, kp, 1, threshold);
-    }
-    std::vector<float> dec(kp * d, 0.0f);
-    for (int64_t r = 0; r < k; ++r) {
-        const float * row = descs[g.rows[r].member].dec + g.rows[r].k * d;
-        for (int64_t j = 0; j < d; ++j) {
-            dec[j * kp + r] = row[j];
-        }
-    }
-    out.dec = up.add(buft, to_ggml(g.row_type), kp, d, dec);
-    for (int32_t m : g.members) {
-        std::vector<float> value(kp, 0.0f);
-        size_t r = 0;
-        for (int64_t i = 0; i < descs[m].k; ++i) {
-            while (g.rows[r].index != descs[m].index[i]) {
-                ++r;
+            if (rows[r]) {
+                bias[r]      = descs[rows[r]->member].enc_bias[rows[r]->k];
+                threshold[r] = descs[rows[r]->member].threshold[rows[r]->k];
             }
-            value[r] = descs[m].value[i];
         }
-        out.values.push_back({m, up.add(buft, GGML_TYPE_F32, kp, 1, value)});
+        out.enc = up.add(buft, GGML_TYPE_F32, d, k, [&](int64_t r, float * x) {
+            if (rows[r]) {
+                std::copy_n(descs[rows[r]->member].enc + rows[r]->k * d, d, x);
+            }
+        });
+        out.enc_bias  = up.add(buft, bias.data(), k);
+        out.threshold = up.add(buft, threshold.data(), k);
+        out.fused     = fused_steering(buft);
     }
+    out.dec = up.add(buft, to_ggml(sets.front()->row_type), k, d, [&](int64_t j, float * x) {
+        for (int64_t r = 0; r < k; ++r) {
+            if (rows[r]) {
+                x[r] = descs[rows[r]->member].dec[rows[r]->k * d + j];
+            }
+        }
+    });
     return out;
 }
 
@@ -156,22 +195,34 @@ std::shared_ptr<const vector_set> upload_vectors(const llama_model & model, cons
 
     auto set = std::make_shared<vector_set>();
     set->columns = n;
-    uploader up{*set, {}, size_t(n) * 5 + 1};
+    uploader up{*set, {}, size_t(n) * 6 + 1};
     for (int32_t i = 0; i < n; ++i) {
         const yapo_vector_desc & v = descs[i];
         if (v.kind == YAPO_VECTOR_SPARSE) {
             continue;
         }
         layer_vectors & layer = set->layers[v.layer];
-        const weighted_value value = {i, up.add(llama_model_layer_buft(&model, v.layer), GGML_TYPE_F32, d, 1, std::vector<float>(v.value, v.value + d))};
+        const weighted_value value = {int32_t(set->given.size()), up.add(llama_model_layer_buft(&model, v.layer), v.value, d)};
+        set->given.push_back(i);
         if (v.kind == YAPO_VECTOR_DENSE) {
             layer.dense.push_back(value);
         } else {
             layer.replace.push_back({value, v.sae ? up.keep(v.sae) : nullptr});
         }
     }
-    for (const joint & g : join_sparse(checked, d)) {
-        set->layers[g.layer].sparse.push_back(add_group(up, llama_model_layer_buft(&model, g.layer), descs, g, d));
+    const std::vector<joint> joints = join_sparse(checked, d);
+    std::vector<std::pair<std::tuple<int32_t, int32_t, const full_sae *>, joint_sets>> alike; // of one layer, row type and SAE
+    for (const joint & g : joints) {
+        const std::tuple<int32_t, int32_t, const full_sae *> kind = {g.layer, g.row_type, g.sae ? g.sae->weights.get() : nullptr};
+        auto found = std::find_if(alike.begin(), alike.end(), [&](const auto & x) { return x.first == kind; });
+        if (found == alike.end()) {
+            found = alike.insert(alike.end(), {kind, {}});
+        }
+        found->second.push_back(&g);
+    }
+    for (const auto & [kind, sets] : alike) {
+        const int32_t layer = std::get<0>(kind);
+        set->layers[layer].sparse.push_back(add_group(up, llama_model_layer_buft(&model, layer), descs, sets, d));
     }
     up.run();
     return set;

@@ -16,20 +16,24 @@
 
 namespace yapo {
 
-// One column of yapo_batch.strengths and the entries it scales.
+// One vector's strength (a column of the graph's strengths) and the entries it scales.
 struct weighted_value {
     int32_t       column;
-    ggml_tensor * value; // F32 [D] dense, [K] sparse
+    ggml_tensor * value; // F32 [D]
 };
 
-// Sparse vectors of one layer that act jointly, on the union of their supports. K is padded to a multiple of 32 with features
-// that never fire (zero rows, threshold +inf): ggml sizes quantized rows by whole blocks.
+// Sparse vectors of one layer, as if their features were those of one vector: one product encodes them all, and one decodes them.
+// Vectors that act jointly share the rows of their union; others have rows of their own, even of the same feature. Each such set is
+// padded to a multiple of 32 with features that never fire (zero rows, threshold +inf): ggml sizes quantized rows by whole blocks,
+// and the blocks of one set then never depend on what is attached beside it.
 struct sparse_group {
-    std::vector<weighted_value> values;
-    ggml_tensor * enc       = nullptr; // F32 [D, K]: with fewer bits, one massive residual entry flips gates (see kernel.h)
-    ggml_tensor * enc_bias  = nullptr; // F32 [K]
-    ggml_tensor * threshold = nullptr; // F32 [K]
-    ggml_tensor * dec       = nullptr; // [K, D], any row type: transposed, so that the product with c is along K
+    int32_t column = 0;                 // of the first vector; the others follow
+    ggml_tensor * values    = nullptr;  // F32 [V, K]: 0 where a vector lacks the feature
+    ggml_tensor * enc       = nullptr;  // F32 [D, K]: with fewer bits, one massive residual entry flips gates (see kernel.h)
+    ggml_tensor * enc_bias  = nullptr;  // F32 [K]
+    ggml_tensor * threshold = nullptr;  // F32 [K]
+    ggml_tensor * dec       = nullptr;  // [K, D], any row type: transposed, so that the product with c is along K
+    bool          fused     = false;    // run by our own kernels (fused.h)
 
     // Instead of enc, enc_bias and threshold: the codes of a whole SAE, of which `support` picks these K.
     const full_sae * sae     = nullptr;
@@ -50,7 +54,8 @@ struct layer_vectors {
 
 struct vector_set {
     counts_frees                     frees;
-    int32_t                          columns = 0; // vectors as given, in the order of yapo_batch.strengths
+    int32_t                          columns = 0; // vectors
+    std::vector<int32_t>             given;       // [columns]: which vector, in the order of yapo_batch.strengths, a column of the graph is
     std::map<int32_t, layer_vectors> layers;
     int64_t                          bytes = 0;
 
