@@ -101,6 +101,44 @@ YAPO_API yapo_status yapo_upper_logprob(yapo_upper_worker * worker, const yapo_s
 YAPO_API yapo_status yapo_upper_logprob_gradient(yapo_upper_worker * worker, const yapo_sequence * sequence, const float * v, float multiplier,
                                                  double scale, float * gradient, double * logprob, yapo_error ** err);
 
+/* What the upper blocks are, for engines that compute them elsewhere: one description for every supported architecture, as this library reads it from
+ * the file. Of block il, with x [D] in and out:
+ *   a = x + PN(attention(RN(x; attn_norm)); post_attention_norm)      x' = a + PN(down(act(gate RN(a; ffn_norm)) * up RN(a; ffn_norm)); post_ffw_norm)
+ *   attention: q, k, v = W RN(x) + bias; q, k = RN per head (attn_q_norm, attn_k_norm); rotation by p rope_scale theta^(-2i/head_dim) / rope_freqs[i] in
+ *              pairs (i, i + head_dim/2), or (2i, 2i + 1) where interleaved; softmax of cap(q.k attention_scale, attention_softcap) over the positions
+ *              at or before, fewer than `window` back; key head j serves query heads j n_head/n_head_kv and on
+ *   logits = cap(H RN(x; output_norm), final_softcap)       cap(x, c) = c tanh(x / c), or x where c = 0       H = output, or token_embd where there is none
+ *   RN(x; w) = x / sqrt(mean x^2 + eps) * w                 PN = RN
+ * A bias or norm whose tensor is not in the table is left out. */
+typedef struct yapo_upper_shape {
+    uint32_t struct_size;
+    int32_t  layer, n_layer;  /* blocks layer+1 .. n_layer-1 are here */
+    int32_t  d_model, n_head, n_head_kv, head_dim, n_ff, n_vocab;
+    int32_t  silu;            /* act: 1 x sigmoid(x), 0 GELU in its tanh form */
+    int32_t  interleaved;
+    int32_t  n_tensors;
+    float    eps, attention_scale, attention_softcap, final_softcap;
+} yapo_upper_shape;
+
+typedef struct yapo_upper_block {
+    uint32_t struct_size;
+    int32_t  window;          /* 0: none */
+    float    theta, rope_scale;
+} yapo_upper_block;
+
+typedef struct yapo_upper_tensor {
+    uint32_t     struct_size;
+    int32_t      reserved;
+    const char * name;        /* as in the file; the handle's */
+    int64_t      row, n_rows; /* values per row (inputs of a matrix), rows (1: a vector) */
+} yapo_upper_tensor;
+
+YAPO_API yapo_status yapo_upper_describe       (const yapo_upper * upper, yapo_upper_shape * out, yapo_error ** err);
+YAPO_API yapo_status yapo_upper_describe_block (const yapo_upper * upper, int32_t il, yapo_upper_block * out, yapo_error ** err);
+YAPO_API yapo_status yapo_upper_describe_tensor(const yapo_upper * upper, int32_t i, yapo_upper_tensor * out, yapo_error ** err);
+/* Rows first_row .. first_row + n_rows - 1 of tensor i as floats [n_rows, row], whatever their type in the file. */
+YAPO_API yapo_status yapo_upper_read_tensor    (const yapo_upper * upper, int32_t i, int64_t first_row, int64_t n_rows, float * out, yapo_error ** err);
+
 /* ---- SAE training ------------------------------------------------------------------------------------------------ */
 
 typedef struct yapo_sae_trainer yapo_sae_trainer;

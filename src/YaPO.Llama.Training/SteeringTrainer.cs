@@ -111,7 +111,7 @@ public static class SteeringTrainer
                 Config = config,
                 DataSha256 = dataHash,
                 DataLicense = options.DataLicense,
-                Engine = options.Method is SteeringMethod.Caa or SteeringMethod.Sas ? "yapo-forward/1" : GgmlPairEngine.EngineName,
+                Engine = options.Method is SteeringMethod.Caa or SteeringMethod.Sas ? "yapo-forward/1" : options.Engine.Name,
                 Seed = options.Optimizer.Seed,
             },
         };
@@ -143,8 +143,8 @@ public static class SteeringTrainer
     {
         var coordinates = Array.ConvertAll(layers, l => l.Coordinates());
         var latents = new LatentSet([.. layers.Zip(coordinates, (l, c) => (l.Layer, c.Rows))]);
-        status?.Invoke($"training {latents.Parameters} coordinates on {trainPairs} pairs on the CPU, {options.WorkerCount} workers");
-        using var engine = new GgmlPairEngine(options.Model, layers[0].Layer, sequences, weights, layers[0].Residuals, options.WorkerCount, layers[0].Codes);
+        status?.Invoke($"training {latents.Parameters} coordinates on {trainPairs} pairs on {options.Engine.Place}, {options.Engine.WorkersFor(options.WorkerCount)} workers");
+        using var engine = options.Engine.Create(new PairEngineInput(options.Model, layers[0].Layer, sequences, weights, layers[0].Residuals, layers[0].Codes, options.WorkerCount));
         var optimized = new VectorOptimizer(engine, latents, [.. coordinates.SelectMany(c => c.Scale)], trainPairs, validationPairs, options.Optimizer)
             .Run(folder, checkpoint, options.CheckpointSeconds, options.LogPath, progress, cancellation);
         var vectors = new List<SteeringVector>();
@@ -162,15 +162,17 @@ public static class SteeringTrainer
         using var gguf = Gguf.GgufFile.Open(options.Model);
         var longest = sequences.Max(s => s.Tokens.Length);
         var optimizes = options.Method is SteeringMethod.Yapo or SteeringMethod.Bipo;
-        var workers = optimizes ? options.WorkerCount : 1;
+        var workers = optimizes ? options.Engine.WorkersFor(options.WorkerCount) : 1;
         Memory(gguf, options, layers, longest, sequences.Sum(s => (long)s.Tokens.Length)).Require(GC.GetGCMemoryInfo().TotalAvailableMemoryBytes, longest, workers);
     }
 
     internal static TrainingMemory Memory(Gguf.GgufFile gguf, SteeringTrainingOptions options, TrainedLayer[] layers, int longest, long rows)
     {
         int Latents(IEnumerable<TrainedLayer> of) => options.Method == SteeringMethod.Yapo ? of.Sum(l => l.Sae!.Info.Width) : 0;
-        var workers = options.Method is SteeringMethod.Yapo or SteeringMethod.Bipo ? options.WorkerCount : 1;
-        return TrainingMemory.Estimate(gguf, layers[0].Layer, Latents(layers.Take(1)), longest, rows * layers.Length, workers, Latents(layers.Skip(1)));
+        var optimizes = options.Method is SteeringMethod.Yapo or SteeringMethod.Bipo;
+        return TrainingMemory.Estimate(
+            gguf, layers[0].Layer, Latents(layers.Take(1)), longest, rows * layers.Length, optimizes ? options.Engine.WorkersFor(options.WorkerCount) : 1, Latents(layers.Skip(1)),
+            optimizes ? options.Engine.HostBytesPerWeight : 0);
     }
 
     private static string RunConfig(SteeringTrainingOptions options, string config, string modelHash, string dataHash, string? validationHash, TrainedLayer[] layers)
@@ -184,6 +186,11 @@ public static class SteeringTrainer
             ["sae"] = layers[0].Sae?.Identity,
             ["validation_sha256"] = validationHash,
         };
+        if (options.Engine.Name != GgmlPairEngine.EngineName)
+        {
+            json["engine"] = options.Engine.Name; // another arithmetic would not go on to the same result
+        }
+
         if (layers.Length > 1)
         {
             json["saes"] = new System.Text.Json.Nodes.JsonArray([.. layers.Select(l => System.Text.Json.Nodes.JsonValue.Create(l.Sae?.Identity))]);

@@ -106,6 +106,9 @@ public sealed record SteeringTrainingOptions
     /// <summary>Device of the forward passes below the layer.</summary>
     public ModelOptions ModelOptions { get; init; } = new();
 
+    /// <summary>What computes gradients (yapo, bipo).</summary>
+    public IPairEngineFactory Engine { get; init; } = GgmlPairEngineFactory.Instance;
+
     /// <summary>Residuals of the same pairs, shared with other runs and theirs; null: captured by the run itself.</summary>
     public PairCapture? Captured { get; init; }
 

@@ -97,8 +97,8 @@ public static class SteeringRehearsal
         }
 
         var latents = new LatentSet([.. layers.Select(l => (l.Layer, l.Coordinates().Rows))]);
-        var workers = options.WorkerCount;
-        using var engine = new GgmlPairEngine(options.Model, layers[0].Layer, probe, weights, layers[0].Residuals, workers, layers[0].Codes);
+        using var engine = options.Engine.Create(new PairEngineInput(options.Model, layers[0].Layer, probe, weights, layers[0].Residuals, layers[0].Codes, options.WorkerCount));
+        var workers = engine.Workers;
         engine.SetLatents(latents);
         var v = new float[latents.Parameters];
         var gradients = Enumerable.Range(0, workers).Select(_ => new float[v.Length]).ToArray();

@@ -10,7 +10,7 @@ namespace YaPO.Llama.Training.Estimates;
 /// </summary>
 /// <param name="Model">The file: all of it is mapped during the capture.</param>
 /// <param name="Capture">Context, logits and repacked weights of llama.cpp during the capture: 4 T (V + 2 FF + 8 D) plus the blocks, which llama.cpp may repack.</param>
-/// <param name="Upper">Mapped weights above the layer, and the head.</param>
+/// <param name="Upper">Weights above the layer, and the head: mapped, or the copy of an engine that makes one.</param>
 /// <param name="Activations">Of all workers: 4 T B (3 FF + 6 D + 2 (Q + 2 KV) + 2 H T) each, B blocks above the layer (about a third above what a run at Gemma-2-2B's shape took).</param>
 /// <param name="Latents">Decoder rows of the trained latents, once for the graph and once to choose from: 8 P D; above the lowest block the encoder's, too: 16 P D.</param>
 /// <param name="Residuals">4 N D; beyond a GiB on disk.</param>
@@ -29,7 +29,8 @@ public sealed record TrainingMemory(long Model, long Capture, long Upper, long A
     /// <param name="rows">Residual rows N of all sequences.</param>
     /// <param name="workers">Sequences computed at once.</param>
     /// <param name="higherLatents">Trained latents of higher blocks.</param>
-    public static TrainingMemory Estimate(GgufFile gguf, int layer, int latents, int longest, long rows, int workers, int higherLatents = 0)
+    /// <param name="bytesPerWeight">Of a copy of the upper weights; 0: they are mapped.</param>
+    public static TrainingMemory Estimate(GgufFile gguf, int layer, int latents, int longest, long rows, int workers, int higherLatents = 0, int bytesPerWeight = 0)
     {
         var arch = gguf.Architecture;
         long Size(string key, long otherwise) => gguf.Metadata.GetUInt64($"{arch}.{key}") is { } n ? (long)n : otherwise;
@@ -37,14 +38,15 @@ public sealed record TrainingMemory(long Model, long Capture, long Upper, long A
         var head = Size("attention.key_length", d / Math.Max(1, heads));
         var vocabulary = gguf.TryGetTensor("token_embd.weight", out var embedding) ? embedding.Rows : 0;
         var wide = gguf.TryGetTensor("blk.0.ffn_up.weight", out var up) ? up.Rows : 4 * d;
-        long inBlocks = 0, upper = gguf.TryGetTensor("output.weight", out var output) ? output.Bytes : embedding?.Bytes ?? 0;
+        long Used(GgufTensor? tensor) => tensor is null ? 0 : bytesPerWeight > 0 ? bytesPerWeight * tensor.Elements : tensor.Bytes;
+        long inBlocks = 0, upper = Used(gguf.TryGetTensor("output.weight", out var output) ? output : embedding);
         foreach (var tensor in gguf.Tensors)
         {
             var parts = tensor.Name.Split('.', 3);
             if (parts.Length == 3 && parts[0] == "blk" && int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out var block))
             {
                 inBlocks += tensor.Bytes;
-                upper += block > layer ? tensor.Bytes : 0;
+                upper += block > layer ? Used(tensor) : 0;
             }
         }
 

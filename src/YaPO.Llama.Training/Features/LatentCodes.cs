@@ -109,6 +109,16 @@ public sealed unsafe class LatentCodes : IDisposable
         return ((nint)start, (nint)latent, (nint)(latent + start[tokens]));
     }
 
+    /// <summary>Active latents of a sequence of T tokens: those of position t are entries Start[t] … Start[t + 1] − 1, ascending, with their z &gt; 0.</summary>
+    /// <param name="sequence">Number of the sequence.</param>
+    /// <param name="tokens">Its T.</param>
+    public (int[] Start, int[] Latent, float[] Value) Read(int sequence, int tokens)
+    {
+        var (start, latent, value) = Of(sequence, tokens);
+        var n = ((int*)start)[tokens];
+        return (new Span<int>((void*)start, tokens + 1).ToArray(), new Span<int>((void*)latent, n).ToArray(), new Span<float>((void*)value, n).ToArray());
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {

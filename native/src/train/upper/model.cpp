@@ -23,6 +23,7 @@ model::model(const std::string & gguf_path, int32_t layer) : layer_(layer), file
         ggml_tensor * w = ggml_new_tensor_2d(ctx_.get(), type, slot.ne0, slot.ne1);
         ggml_set_name(w, slot.name.c_str());
         *slot.slot = w;
+        tensors_.push_back(w);
         void * data = file_.at(source.offset(in_file), ggml_nbytes(w));
         if (ggml_backend_tensor_alloc(buffer_.get(), w, data) != GGML_STATUS_SUCCESS) {
             fail(YAPO_ERR_INTERNAL, "%s: tensor %s could not be placed", gguf_path.c_str(), w->name);

@@ -16,6 +16,8 @@ public:
     const transformer::config &  config() const { return config_; }
     const transformer::weights & weights() const { return weights_; }
     int32_t                      layer() const { return layer_; }
+    // All of `weights`, in the order of the tensor table, under their names in the file.
+    const std::vector<const ggml_tensor *> & tensors() const { return tensors_; }
 
     const std::shared_ptr<const steering> & latents() const { return latents_; }
     void                                    set_latents(std::shared_ptr<const steering> s) { latents_ = std::move(s); }
@@ -23,6 +25,7 @@ public:
 private:
     transformer::config  config_;
     transformer::weights weights_;
+    std::vector<const ggml_tensor *> tensors_;
     int32_t              layer_;
     mapped_file          file_;
     context_ptr          ctx_;

@@ -1,13 +1,9 @@
 // The exports of yapo_train.h for the upper blocks.
+#include "train/upper/handle.h"
 #include "train/upper/worker.h"
 
 #include <algorithm>
 #include <cstring>
-
-struct yapo_upper : yapo::counted {
-    yapo_upper(const char * path, int32_t layer) : impl(std::make_shared<yapo::train::upper::model>(path, layer)) {}
-    std::shared_ptr<yapo::train::upper::model> impl;
-};
 
 struct yapo_upper_worker : yapo::counted {
     explicit yapo_upper_worker(const yapo_upper & upper) : impl(upper.impl) {}
