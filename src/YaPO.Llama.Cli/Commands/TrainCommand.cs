@@ -18,7 +18,7 @@ namespace YaPO.Llama.Cli.Commands;
 /// <summary><c>train</c>: learns a steering vector from preference pairs.</summary>
 internal static class TrainCommand
 {
-    internal sealed record Options(SteeringTrainingOptions Training, bool DryRun, bool Json, string? Report);
+    internal sealed record Options(SteeringTrainingOptions Training, string Engine, string? TorchType, bool DryRun, bool Json, string? Report);
 
     public static Command Build(CommandConsole console)
     {
@@ -63,7 +63,8 @@ internal static class TrainCommand
         var strength = SingleOptions.Number("--recommended-strength", "Strength recorded for those who give none; 1 is what was trained.", 1.0, -1e6, 1e6, "X");
         var type = new Option<string>("--type") { Description = "Storage of the decoder rows: f32, bf16 or f16.", DefaultValueFactory = _ => "f32", HelpName = "TYPE" }.OneOf("f32", "bf16", "f16");
         var checkpointOptions = new CheckpointOptions(30);
-        var engine = new Option<string>("--engine") { Description = "What computes gradients: ggml, on the model as it is.", DefaultValueFactory = _ => "ggml", HelpName = "ENGINE" }.OneOf("ggml");
+        var engine = new Option<string>("--engine") { Description = "What computes gradients: ggml, on the model as it is, by the CPU; torch, on a TorchSharp float copy, by the CPU or a CUDA device (in builds with it).", DefaultValueFactory = _ => GradientEngine.Ggml, HelpName = "ENGINE" }.OneOf(GradientEngine.Ggml, GradientEngine.Torch);
+        var torchType = new Option<string>("--torch-type") { Description = "Weights of the float copy of --engine torch: f32 or bf16 (default: f32).", HelpName = "TYPE" }.OneOf("f32", "bf16");
         var dryRun = new Option<bool>("--dry-run") { Description = "Measure one pair, print what the run would take in time and memory, write nothing." };
         var json = SingleOptions.Json();
         var report = SingleOptions.Report();
@@ -71,7 +72,7 @@ internal static class TrainCommand
         var command = new Command("train", "Learn a steering vector from preference pairs.")
         {
             method, model, sae, layer, data, validation, output, name, means, steps, batch, rate, warmup, beta, decay, clip, features, refit, l1, validateEvery, patience, seed,
-            positions, paper, maxTokens, tau, answer, strength, type, engine, dryRun, json, report,
+            positions, paper, maxTokens, tau, answer, strength, type, engine, torchType, dryRun, json, report,
         };
         checkpointOptions.AddTo(command);
         engineOptions.AddTo(command, withContext: false);
@@ -140,6 +141,8 @@ internal static class TrainCommand
                             Seed = parsed.GetValue(seed),
                         },
                     },
+                    parsed.GetValue(engine)!,
+                    parsed.GetValue(torchType),
                     parsed.GetValue(dryRun),
                     parsed.GetValue(json),
                     parsed.GetValue(report));
@@ -149,8 +152,7 @@ internal static class TrainCommand
 
     internal static async Task<int> HandleAsync(Options options, CommandConsole console, CancellationToken cancellation)
     {
-        var training = options.Training;
-        GradientDevice.Require(training);
+        var training = GradientEngine.Choose(options.Training, options.Engine, options.TorchType);
         foreach (var input in Inputs(training))
         {
             if (input is not null)

@@ -15,6 +15,7 @@ public sealed partial class LayeringTests
         ["YaPO.Llama.Server"] = ["YaPO.Llama"],
         ["YaPO.Llama.ExtensionsAI"] = ["YaPO.Llama"],
         ["YaPO.Llama.LLamaSharp"] = ["YaPO.Llama"],
+        ["YaPO.Llama.TorchSharp"] = ["YaPO.Llama.Training"],
         ["YaPO.Llama.Cli"] = ["YaPO.Llama.Training", "YaPO.Llama.Evaluation", "YaPO.Llama.Server"],
     };
 
@@ -31,11 +32,26 @@ public sealed partial class LayeringTests
         }
     }
 
-    [Fact]
-    public void DefaultBuild_KnowsNoLLamaSharp()
+    [Theory]
+    [InlineData("LLamaSharp")]
+    [InlineData("TorchSharp")]
+    public void DefaultBuild_KnowsNoAdapter(string adapter)
     {
-        File.ReadAllText(Path.Combine(Repository.Root, "YaPO.Llama.sln")).Should().NotContain("LLamaSharp", "its package is not to be had everywhere");
-        References(Path.Combine(Repository.Root, "tests", "YaPO.Llama.Tests", "YaPO.Llama.Tests.csproj")).Should().NotContain("YaPO.Llama.LLamaSharp");
+        File.ReadAllText(Path.Combine(Repository.Root, "YaPO.Llama.sln")).Should().NotContain(adapter, "its package is not to be had everywhere");
+        References(Path.Combine(Repository.Root, "tests", "YaPO.Llama.Tests", "YaPO.Llama.Tests.csproj")).Should().NotContain($"YaPO.Llama.{adapter}");
+        foreach (var project in Directory.GetFiles(Path.Combine(Repository.Root, "src"), "*.csproj", SearchOption.AllDirectories))
+        {
+            References(project).Should().NotContain($"YaPO.Llama.{adapter}", $"{project} is part of the default build");
+        }
+    }
+
+    [Fact]
+    public void Cli_ReferencesTorchSharpWhereAskedTo()
+    {
+        var optional = XDocument.Load(Path.Combine(Repository.Root, "src", "YaPO.Llama.Cli", "YaPO.Llama.Cli.csproj")).Descendants("ProjectReference")
+            .Where(reference => (string?)reference.Parent!.Attribute("Condition") == "'$(WithTorchSharp)' == 'true'");
+
+        optional.Should().ContainSingle().Which.Attribute("Include")!.Value.Should().EndWith("YaPO.Llama.TorchSharp.csproj");
     }
 
     [Fact]
@@ -67,7 +83,8 @@ public sealed partial class LayeringTests
     }
 
     private static string[] References(string project) =>
-        [.. XDocument.Load(project).Descendants("ProjectReference")
+        // Those of the default build: what a property switches on stands in a group of its own.
+        [.. XDocument.Load(project).Descendants("ProjectReference").Where(reference => reference.Parent!.Attribute("Condition") is null)
             .Select(reference => Path.GetFileNameWithoutExtension(reference.Attribute("Include")!.Value.Replace('\\', '/')))];
 
     private static IEnumerable<string> Sources() =>

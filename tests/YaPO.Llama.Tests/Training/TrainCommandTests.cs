@@ -127,7 +127,10 @@ public sealed class TrainCommandTests : IDisposable
         Run("--resume").ExitCode.Should().Be(2);
         Run("--batch-size", "0").ExitCode.Should().Be(2);
         Run("--beta", "0").ExitCode.Should().Be(2);
-        Run("--engine", "torch").ExitCode.Should().Be(2);
+        Run("--engine", "jax").ExitCode.Should().Be(2);
+        Run("--torch-type", "bf16").ExitCode.Should().Be(2);
+        Run("--engine", "torch", "--method", "caa").ExitCode.Should().Be(2);
+        Run("--engine", "torch").Should().Match<CliRun>(run => run.ExitCode == 2 && run.Error.Contains("built without TorchSharp") && run.Error.Contains("-p:WithTorchSharp=true"));
         Run("--positions", "nowhere").ExitCode.Should().Be(2);
         CliProcess.Run(_world.Folder, "", "train", "--model", _world.Model, "--sae", _world.Sae, "--layer", "1", "--data", _world.Data, "--output", "v.ysv").ExitCode.Should().Be(3);
         var missing = CliProcess.Run(_world.Folder, "", "train", "--model", _world.Model, "--data", "none.jsonl", "--output", "v.ysv", "--method", "caa", "--layer", "0");
