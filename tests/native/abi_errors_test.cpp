@@ -1,10 +1,15 @@
 // Refusals of the C ABI that no other test meets: wrong options, wrong numbers, files that are not what they should be.
+#include "altered_gguf.h"
+#include "full_sae_oracle.h"
 #include "session.h"
 
 #include "yapo_train.h"
 
 #include <cstring>
 #include <limits>
+#if !defined(_WIN32)
+#include <sys/resource.h>
+#endif
 
 using namespace yapo_test;
 
@@ -156,3 +161,90 @@ YAPO_TEST(AbiErrors_UpperBlocks_WrongFiles) {
     write_file(cut, bytes.substr(0, bytes.size() / 2)); // the head is whole, the weights are not
     REFUSED(YAPO_ERR_FORMAT, "cut.gguf", yapo_upper_load(cut.c_str(), 0, &none, &err));
 }
+
+YAPO_TEST(AbiErrors_Context_ControlVectorsAndMemory) {
+    const model        m{random_model{}};
+    context            c(m);
+    std::vector<float> rows(3 * 64, 0.1f);
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "expected 192", yapo_context_set_control_vector(c.handle, rows.data(), 64, &err));
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "or NULL and 0", yapo_context_set_control_vector(c.handle, nullptr, 192, &err));
+    rows[70] = std::numeric_limits<float>::infinity();
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "an entry is not finite", yapo_context_set_control_vector(c.handle, rows.data(), 192, &err));
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "json must be given", yapo_context_memory(c.handle, nullptr, &err));
+}
+
+YAPO_TEST(AbiErrors_NoAlloc_CannotDecode) {
+    const std::string  path    = write_random_model(random_model{}, scratch("sizes.gguf"));
+    yapo_model_options options = model::on_cpu();
+    options.no_alloc           = 1;
+    const model   m(path, options);
+    const context c(m);
+    const batch   one  = whole({2});
+    const auto    view = one.view();
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "loaded with no_alloc", yapo_context_decode(c.handle, &view, &err));
+}
+
+YAPO_TEST(AbiErrors_Sampler_LogitsThatOverflowed) {
+    const model    m{random_model{}};
+    context        c(m);
+    yapo_sampler * sampler = nullptr;
+    OK(yapo_sampler_create(m.handle, nullptr, &sampler, &err));
+    c.attach({random_dense(1, 64, 3, 1e38f)});
+    c.decode(whole(random_tokens(4, 3), {1e38f}));
+    int32_t token = -1;
+    REFUSED(YAPO_ERR_INTERNAL, "the model overflowed", yapo_sampler_sample(sampler, c.handle, 3, &token, &err));
+    CHECK_EQ(token, -1);
+    yapo_sampler_free(sampler);
+}
+
+YAPO_TEST(AbiErrors_Chat_MoreThanAnyModelTakes) {
+    const model             m{random_model{}};
+    const std::string       much((64u << 20) + 1, 'x');
+    const yapo_chat_message message = {"user", much.c_str()};
+    char *                  text    = nullptr;
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "expected at most", yapo_chat_format(m.handle, nullptr, &message, 1, 1, &text, &err));
+}
+
+YAPO_TEST(AbiErrors_Paths_ThatTheSystemRefuses) {
+    REFUSED(YAPO_ERR_IO, "", yapo_gguf_validate(scratch(std::string(300, 'x')).c_str(), &err)); // longer than a name may be
+}
+
+YAPO_TEST(AbiErrors_Files_WithWhatTheyMustNotHave) {
+    const std::string path = write_random_model(random_model{}, scratch("whole.gguf"));
+    const std::string  part    = altered(path, [](auto * g) { gguf_set_val_u16(g, "split.count", 2), gguf_set_val_u32(g, "split.no", 0); });
+    yapo_model_options options = model::on_cpu();
+    yapo_model *       none    = nullptr;
+    REFUSED(YAPO_ERR_FORMAT, "key split.no has type u32, expected u16", yapo_model_load(part.c_str(), &options, &none, &err));
+    // no vocabulary: a model to compute with, not to tokenize or sample with
+    const model wordless(altered(path, [](auto * g) { gguf_set_val_str(g, "tokenizer.ggml.model", "none"), gguf_set_val_u32(g, "gemma2.vocab_size", 384); }));
+    int64_t     n = 0;
+    REFUSED(YAPO_ERR_UNSUPPORTED, "has no vocabulary", yapo_tokenize(wordless.handle, "a", 1, 0, 0, nullptr, 0, &n, &err));
+}
+
+// A vector that brings its own rows beside one that reads the SAE of the same id: a feature that this SAE has not.
+YAPO_TEST(AbiErrors_Vectors_FeatureBeyondTheSaeTheyShare) {
+    const model      m{random_model{}};
+    context          c(m);
+    const dictionary small(64, 40, 3), large(64, 80, 3);
+    const full_sae   s(m, small, 1);
+    steer            a = s.vector(1, 5, 1), b = large.vector(1, {3, 70}, 2);
+    a.sae_id = b.sae_id = 9;
+    const yapo_vector_desc both[] = {a.desc(), b.desc()};
+    REFUSED(YAPO_ERR_MISMATCH, "feature 70 is beyond the 40 latents", yapo_context_set_vectors(c.handle, both, 2, &err));
+}
+
+#if !defined(_WIN32)
+// No file can be opened: the process has all it may have.
+YAPO_TEST(AbiErrors_Files_NoneLeftToOpen) {
+    const std::string path = write_random_model(random_model{}, scratch("closed.gguf"));
+    rlimit            before;
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+    rlimit none   = before;
+    none.rlim_cur = 3;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    yapo_error *      err    = nullptr;
+    const yapo_status status = yapo_gguf_validate(path.c_str(), &err);
+    setrlimit(RLIMIT_NOFILE, &before);
+    expect_error(__FILE__, __LINE__, "yapo_gguf_validate", status, err, YAPO_ERR_IO, "cannot be opened for reading");
+}
+#endif

@@ -180,6 +180,8 @@ void worker::build(const shape & key) {
         ggml_build_forward_expand(g->nodes, g->loss);
     }
     if (!allocation_ || !ggml_gallocr_alloc_graph(allocation_.get(), g->nodes)) {
+        // It has noted the sizes, and would take the memory that it did not get for its own the next time.
+        allocation_.reset(ggml_gallocr_new(ggml_backend_cpu_buffer_type()));
         fail(YAPO_ERR_OUT_OF_MEMORY, "no memory for the upper blocks at %d tokens; shorten the sequences", key.n_tokens);
     }
     transformer::fill_inputs(c, w, in);
