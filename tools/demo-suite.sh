@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole evaluation on one demo world: every vector against its controls, the behaviours, the four methods side by side, the quantization matrix and
-# tune. One report each, as HTML and as JSON, and a summary of what each says first. Settings are those of the commands; strengths are chosen on validation, test is
+# The whole evaluation on one demo world: every vector against its controls, the behaviours, the quantization matrix, tune, and the four
+# methods side by side, which takes longest. One report each, as HTML and as JSON, and a summary of what each says first. Settings are those of the commands; strengths are chosen on validation, test is
 # measured once. A stopped run goes on where it was.
 #   tools/demo-suite.sh WORLD OUTPUT          WORLD: a folder that `demo-world build` made
 set -euo pipefail
@@ -41,18 +41,18 @@ for behaviour in abstain refusal; do
     run "behaviour-$behaviour" eval behaviour "${model[@]}" --vector "$world/vectors/$behaviour.ysv" --sae "$world/sae.gguf" --data "$data/$behaviour-test.jsonl" \
         --validation "$data/$behaviour-validation.jsonl" --train-data "$data/pairs-$behaviour-train.jsonl" "${knowledge[@]}" --max-tokens 48
 done
-sets=()
-for culture in egypt morocco portugal brazil; do
-    sets+=(--data "$data/pairs-$culture-train.jsonl" --validation-data "$data/pairs-$culture-validation.jsonl" --label "$culture")
-done
-run methods eval methods "${model[@]}" --sae "$world/sae.gguf" "${sets[@]}" --test "$test" "${questions[@]}" "${knowledge[@]}" \
-    --prompt-only "Think of {Label}." --seeds 3 --checkpoint "$out/.methods" --resume
 run transfer eval transfer "${model[@]}" --model "$world/demo-q8_0.gguf" --model "$world/demo-q4_k_m.gguf" --sae "$world/sae.gguf" --data "$data/pairs-egypt-train.jsonl" \
     --validation-data "$data/pairs-egypt-validation.jsonl" "${questions[@]}" --test "$test" \
     --validation-knowledge "$data/knowledge-validation.jsonl" --neutral "$data/knowledge-validation.jsonl" --label egypt --checkpoint "$out/.transfer" --resume
 run tune tune "${model[@]}" --sae "$world/sae.gguf" --data "$data/pairs-egypt-train.jsonl" --validation-data "$data/pairs-egypt-validation.jsonl" \
     "${questions[@]}" --test "$test" --validation-knowledge "$data/knowledge-validation.jsonl" --neutral "$data/knowledge-validation.jsonl" --label egypt --prompt-only "Think of Egypt." \
     --output "$out/tuned-egypt.ysv" --checkpoint "$out/.tune" --resume
+sets=()
+for culture in egypt morocco portugal brazil; do
+    sets+=(--data "$data/pairs-$culture-train.jsonl" --validation-data "$data/pairs-$culture-validation.jsonl" --label "$culture")
+done
+run methods eval methods "${model[@]}" --sae "$world/sae.gguf" "${sets[@]}" --test "$test" "${questions[@]}" "${knowledge[@]}" \
+    --prompt-only "Think of {Label}." --seeds 3 --checkpoint "$out/.methods" --resume
 
 {
     printf '| report | seconds | what it says first |\n|---|---|---|\n'
