@@ -10,33 +10,19 @@ internal static class TorchDevice
     /// <summary>The libtorch device of a device as the command line names it.</summary>
     /// <param name="name">Null: the first CUDA device, else the CPU. <c>cpu</c>; <c>CUDA</c>, <c>CUDA0</c> or <c>cuda:0</c>, whatever its case.</param>
     /// <exception cref="YapoException">No such kind of device, no such device here, or no libtorch beside the program.</exception>
-    public static torch.Device Open(string? name) => Guard("opening libtorch", () =>
+    public static torch.Device Open(string? name)
     {
-        if (name is null)
+        var output = Console.Out;
+        Console.SetOut(Console.Error); // where libtorch is missing, TorchSharp writes its search to stdout, which is for data
+        try
         {
-            return HasCuda() ? torch.device(DeviceType.CUDA, 0) : torch.CPU;
+            return Guard("opening libtorch", () => Find(name));
         }
-
-        if (name.Equals("cpu", StringComparison.OrdinalIgnoreCase))
+        finally
         {
-            torch.InitializeDeviceType(DeviceType.CPU);
-            return torch.CPU;
+            Console.SetOut(output);
         }
-
-        if (!name.StartsWith("cuda", StringComparison.OrdinalIgnoreCase) || !TryNumber(name.AsSpan(4), out var index))
-        {
-            throw new YapoException(YapoErrorKind.InvalidArgument, $"the torch engine computes on cpu or CUDA0, CUDA1, …; '{name}' is neither");
-        }
-
-        var count = HasCuda() ? torch.cuda.device_count() : 0;
-        return index < count
-            ? torch.device(DeviceType.CUDA, index)
-            : throw new YapoException(
-                YapoErrorKind.InvalidArgument,
-                count > 0
-                    ? $"there is no device {name}: libtorch sees {count} CUDA device{(count > 1 ? "s" : "")}, counted from 0"
-                    : $"there is no device {name}: this libtorch has no CUDA, or sees no GPU. Build with -p:TorchSharpBackend=TorchSharp-cuda-linux (or -windows), or use cpu");
-    });
+    }
 
     /// <summary>Runs <paramref name="job"/>; failures of libtorch become errors that say what was tried.</summary>
     public static T Guard<T>(string what, Func<T> job)
@@ -60,10 +46,32 @@ internal static class TorchDevice
         }
     }
 
-    private static bool HasCuda()
+    private static torch.Device Find(string? name)
     {
-        torch.InitializeDeviceType(DeviceType.CPU);
-        return torch.cuda.is_available();
+        if (name is null && torch.cuda.is_available())
+        {
+            return torch.device(DeviceType.CUDA, 0);
+        }
+
+        if (name is null || name.Equals("cpu", StringComparison.OrdinalIgnoreCase))
+        {
+            torch.InitializeDeviceType(DeviceType.CPU);
+            return torch.CPU;
+        }
+
+        if (!name.StartsWith("cuda", StringComparison.OrdinalIgnoreCase) || !TryNumber(name.AsSpan(4), out var index))
+        {
+            throw new YapoException(YapoErrorKind.InvalidArgument, $"the torch engine computes on cpu or CUDA0, CUDA1, …; '{name}' is neither");
+        }
+
+        var count = torch.cuda.is_available() ? torch.cuda.device_count() : 0;
+        return index < count
+            ? torch.device(DeviceType.CUDA, index)
+            : throw new YapoException(
+                YapoErrorKind.InvalidArgument,
+                count > 0
+                    ? $"there is no device {name}: libtorch sees {count} CUDA device{(count > 1 ? "s" : "")}, counted from 0"
+                    : $"there is no device {name}: this libtorch has no CUDA, or sees no GPU. Build with -p:TorchSharpBackend=TorchSharp-cuda-linux (or -windows), or use cpu");
     }
 
     private static bool TryNumber(ReadOnlySpan<char> text, out int number)

@@ -23,6 +23,32 @@ public sealed class TorchCommandTests : IDisposable
         SteeringFile.Load(_world["v.ysv"]).Train!.Engine.Should().Be($"yapo-torch/1 {type}");
     }
 
+    /// <summary>Another arithmetic would not go on to the result of an uninterrupted run.</summary>
+    [Fact]
+    public async Task Resume_WithTheOtherEngine_IsRefused()
+    {
+        string[] own = ["--method", "yapo", "--device", "cpu", "--checkpoint", _world["state"], "--checkpoint-every", "0"];
+        (await Train(own)).ExitCode.Should().Be(0);
+
+        var other = await Train([.. own, "--resume", "--torch-type", "bf16"]);
+        var same = await Train([.. own, "--resume"]);
+
+        other.ExitCode.Should().Be(3);
+        other.Error.Should().Contain("engine");
+        same.ExitCode.Should().Be(0, same.Error);
+    }
+
+    /// <summary>The residual copy, the references and both blocks' gradients, as a user trains them.</summary>
+    [Fact]
+    public async Task Train_TwoBlocks_WritesBoth()
+    {
+        var run = await CliRun.Of(
+            "train", "--engine", "torch", "--device", "cpu", "--method", "bipo", "--model", _world.Model, "--layer", "0,1", "--data", _world.Data, "--output", _world["v.ysv"], "--steps", "4", "--batch-size", "2", "--threads", "1");
+
+        run.ExitCode.Should().Be(0, run.Error);
+        SteeringFile.Load(_world["v.ysv"]).Vectors.Select(v => v.Layer).Should().Equal(0, 1);
+    }
+
     [Fact]
     public async Task Train_DryRun_MeasuresTheCopy()
     {
