@@ -7,7 +7,7 @@
 #   all   instruments llama.cpp and ggml too (presets asan, tsan). About ten minutes of CPU time each to build.
 #
 # address: AddressSanitizer, UndefinedBehaviorSanitizer and leaks, every case. thread: ThreadSanitizer, the cases that share state between threads
-# (cancelling, logging, training workers). Each case is a process of its own. FILTER: a regular expression of case names.
+# (cancelling, logging, attachments, training workers). Each case is a process of its own. FILTER: a regular expression of case names.
 # Left out: "Reference_", "Published_" and "Compat" cases, which bring libraries of others; "_Speed" cases, which check nothing.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -18,7 +18,7 @@ export ASAN_OPTIONS=detect_leaks=1:halt_on_error=1:allocator_may_return_null=1
 export LSAN_OPTIONS=suppressions=$root/tests/native/lsan.supp:print_suppressions=0
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
-shared='Cancel|Log_|Lifecycle|TrainUpper|TrainLm|TrainSae|TrainWeights'
+shared='Attachment_S|Cancel|Log_|Lifecycle|TrainUpper|TrainLm|TrainSae|TrainWeights'
 jobs=${YAPO_JOBS:-$(nproc)}
 failures=0
 

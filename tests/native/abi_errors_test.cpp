@@ -7,9 +7,6 @@
 
 #include <cstring>
 #include <limits>
-#if !defined(_WIN32)
-#include <sys/resource.h>
-#endif
 
 using namespace yapo_test;
 
@@ -232,19 +229,3 @@ YAPO_TEST(AbiErrors_Vectors_FeatureBeyondTheSaeTheyShare) {
     const yapo_vector_desc both[] = {a.desc(), b.desc()};
     REFUSED(YAPO_ERR_MISMATCH, "feature 70 is beyond the 40 latents", yapo_context_set_vectors(c.handle, both, 2, &err));
 }
-
-#if !defined(_WIN32)
-// No file can be opened: the process has all it may have.
-YAPO_TEST(AbiErrors_Files_NoneLeftToOpen) {
-    const std::string path = write_random_model(random_model{}, scratch("closed.gguf"));
-    rlimit            before;
-    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
-    rlimit none   = before;
-    none.rlim_cur = 3;
-    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
-    yapo_error *      err    = nullptr;
-    const yapo_status status = yapo_gguf_validate(path.c_str(), &err);
-    setrlimit(RLIMIT_NOFILE, &before);
-    expect_error(__FILE__, __LINE__, "yapo_gguf_validate", status, err, YAPO_ERR_IO, "cannot be opened for reading");
-}
-#endif

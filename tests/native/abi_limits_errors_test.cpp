@@ -1,7 +1,7 @@
-// Refusals of what the system does not give: memory, a thread's stack, room on the disk. The process's own limits are lowered for one call.
+// Refusals of what the system does not give: memory, room on the disk, another open file. The process's own limits are lowered for one call.
 #include "harness.h"
 
-#if !defined(_WIN32) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) // whose shadow memory is beyond every limit
+#if !defined(_WIN32) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) // whose shadow memory is beyond every limit, and which open files of their own
 #include "full_sae_oracle.h"
 #include "train_upper_problem.h"
 
@@ -122,5 +122,19 @@ YAPO_TEST(AbiErrors_DiskFull_TrainingState) {
     expect_error(__FILE__, __LINE__, "yapo_lm_save_state", status, err, YAPO_ERR_IO, "writing failed (disk full?)");
     OK(yapo_lm_load_state(trainer, state.c_str(), &err));
     yapo_lm_free(trainer);
+}
+
+// No file can be opened: the process has all it may have.
+YAPO_TEST(AbiErrors_Files_NoneLeftToOpen) {
+    const std::string path = write_random_model(random_model{}, scratch("closed.gguf"));
+    rlimit            before;
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+    rlimit none   = before;
+    none.rlim_cur = 3;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    yapo_error *      err    = nullptr;
+    const yapo_status status = yapo_gguf_validate(path.c_str(), &err);
+    setrlimit(RLIMIT_NOFILE, &before);
+    expect_error(__FILE__, __LINE__, "yapo_gguf_validate", status, err, YAPO_ERR_IO, "cannot be opened for reading");
 }
 #endif

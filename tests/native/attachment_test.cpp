@@ -206,6 +206,48 @@ YAPO_TEST(Attachment_StrengthsSetWhileDecoding_AreTakenWhole) {
     CHECK_EQ(mixed, 0);
 }
 
+YAPO_TEST(Attachment_SeveralThreads_EachItsOwnContexts) {
+    // contexts of one model are made, steered, decoded and freed on four threads at once, some by the model's attachment, some by their own
+    const std::string path    = write_random_model({}, scratch("foreign.gguf"));
+    const auto        tokens  = random_tokens(24, 5);
+    const auto        steered = ours(path, whole(tokens, strengths), vectors());
+    foreign           m(path);
+    yapo_attachment * of_model = attach(m.model, nullptr, vectors());
+    set(of_model, strengths);
+    std::atomic<int32_t>     wrong{0}, decoded{0};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t) {
+        threads.emplace_back([&, t] {
+            try {
+                for (int round = 0; round < 5; ++round) {
+                    llama_context *   c   = m.create();
+                    yapo_attachment * own = nullptr;
+                    if ((round + t) % 2) {
+                        CHECK_EQ(yapo_attachment_created(m.model, c), 1);
+                    } else {
+                        own = attach(m.model, c, vectors());
+                        set(own, strengths);
+                    }
+                    const auto got = decode(c, tokens);
+                    wrong += compare(got.data(), steered.data(), int64_t(steered.size())).bits != 0;
+                    ++decoded;
+                    if (round % 2) yapo_attachment_free(own);
+                    yapo_attachment_freeing(c);
+                    llama_free(c);
+                    if (round % 2 == 0) yapo_attachment_free(own);
+                }
+            } catch (const std::exception & e) {
+                note("%s", e.what());
+                ++wrong;
+            }
+        });
+    }
+    for (std::thread & t : threads) t.join();
+    yapo_attachment_free(of_model);
+    CHECK_EQ(decoded.load(), 20);
+    CHECK_EQ(wrong.load(), 0);
+}
+
 YAPO_TEST(Attachment_BadCalls_AreRefused) {
     const std::string path = write_random_model({}, scratch("foreign.gguf"));
     foreign m(path), other(path);
