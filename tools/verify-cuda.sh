@@ -49,7 +49,7 @@ for case in Cuda_Kernels_Speed Cuda_SteeredModel_Speed; do
     sed -n 's/^ *\({".*}\)$/\1/p' "$out/$case.log" >"$out/$case.jsonl"
 done
 if command -v dotnet >/dev/null && [[ -n ${YAPO_MODEL:-} ]]; then
-    YapoPreset=cuda dotnet run -c Release --project "$root/src/YaPO.Llama.Cli" -- bench steering --model "$YAPO_MODEL" --gpu-layers all --json >"$out/bench.json" 2>"$out/bench.log" || failed+=(bench)
+    YapoPreset=cuda dotnet run -c Release --project "$root/src/YaPO.Llama.Cli" -- bench steering --model "$YAPO_MODEL" --json >"$out/bench.json" 2>"$out/bench.log" || failed+=(bench)
 fi
 
 list() { paste -sd, "$1"; } # lines of JSON as the inside of an array

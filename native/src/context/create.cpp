@@ -3,6 +3,7 @@
 #include "model/assert_scope.h"
 #include "model/model.h"
 #include "model/runtime.h"
+#include "yapo_eval.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -61,7 +62,7 @@ yapo_context_options read_options(const yapo_context_options * given) {
     return o;
 }
 
-llama_context_params to_llama(const yapo_context_options & o, yapo_context & context) {
+llama_context_params to_llama(const yapo_context_options & o, yapo_context & context, ggml_backend_sched_eval_callback eval, void * eval_user) {
     static const ggml_type kv_types[] = {GGML_TYPE_F16, GGML_TYPE_F32, GGML_TYPE_Q8_0};
     static const llama_flash_attn_type flash[] = {LLAMA_FLASH_ATTN_TYPE_AUTO, LLAMA_FLASH_ATTN_TYPE_DISABLED, LLAMA_FLASH_ATTN_TYPE_ENABLED};
     llama_context_params p = llama_context_default_params();
@@ -77,6 +78,8 @@ llama_context_params to_llama(const yapo_context_options & o, yapo_context & con
     p.pooling_type    = LLAMA_POOLING_TYPE_NONE;
     p.swa_full        = o.swa_full != 0;
     p.kv_unified      = true; // partial copies between sequences abort across separate streams
+    p.cb_eval             = eval;
+    p.cb_eval_user_data   = eval_user;
     p.abort_callback_data = &context.cancelled;
     p.abort_callback  = [](void * flag) { return static_cast<std::atomic<bool> *>(flag)->load(std::memory_order_relaxed); };
     return p;
@@ -97,6 +100,10 @@ void yapo_context_default_options(yapo_context_options * options) {
 }
 
 yapo_status yapo_context_create(yapo_model * model, const yapo_context_options * given, yapo_context ** out, yapo_error ** err) {
+    return yapo_context_create_with_eval(model, given, nullptr, nullptr, out, err);
+}
+
+yapo_status yapo_context_create_with_eval(yapo_model * model, const yapo_context_options * given, void * eval, void * eval_user, yapo_context ** out, yapo_error ** err) {
     using namespace yapo;
     return guard(err, [&] {
         if (!model || !out) {
@@ -116,7 +123,7 @@ yapo_status yapo_context_create(yapo_model * model, const yapo_context_options *
 
         log_capture  log;
         assert_scope asserts; // the first graphs are built here: shapes that do not fit end in an error, not in an abort
-        context->handle.reset(llama_init_from_model(context->model.get(), to_llama(options, *context)));
+        context->handle.reset(llama_init_from_model(context->model.get(), to_llama(options, *context, reinterpret_cast<ggml_backend_sched_eval_callback>(eval), eval_user)));
         if (!context->handle) {
             const bool memory = log.contains("allocate");
             fail(memory ? YAPO_ERR_OUT_OF_MEMORY : YAPO_ERR_UNSUPPORTED, "model %s: llama.cpp could not create a context with n_ctx %u, n_batch %u, n_seq_max %u%s%s",

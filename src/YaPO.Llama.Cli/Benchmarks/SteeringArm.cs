@@ -21,6 +21,9 @@ internal sealed record SteeringArm(string Name, string Kind)
     /// <summary>[L − 1, D] for llama.cpp's own control vector; empty: none.</summary>
     public float[] ControlVector { get; init; } = [];
 
+    /// <summary>Whether the vectors go through the eval callback of an unpatched llama.cpp (libyapo-stock) instead of the graph.</summary>
+    public bool Stock { get; init; }
+
     /// <summary>Read while decoding; null: none.</summary>
     public SaeReadout? Readout { get; init; }
 

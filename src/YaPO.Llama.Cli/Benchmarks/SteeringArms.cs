@@ -10,6 +10,7 @@ internal static class SteeringArms
 {
     private const int DistinctSupport = 256;
     private const int ReadoutTop = 8;
+    private const int StockSupports = 3; // of the sparse arms, on the route of an unpatched llama.cpp too
 
     /// <param name="model">Gives the shapes.</param>
     /// <param name="layer">Zero-based block of the sparse vectors.</param>
@@ -30,6 +31,13 @@ internal static class SteeringArms
             new("dense, all layers", "dense") { Vectors = [.. Enumerable.Range(1, layers - 1).Select(l => AttachedVector.Dense($"dense {l}", l, direction.AsMemory((l - 1) * width, width)))], ExtraBytes = sizeof(float) * direction.Length, ExtraProducts = direction.Length },
         };
         arms.AddRange(supports.Select(k => Sparse(string.Create(CultureInfo.InvariantCulture, $"sparse, K = {k}"), RandomVectors.Create(1, k, layer, width, rows))));
+        arms.AddRange(arms.Where(a => a.Kind == "sparse").Select(a => a with
+        {
+            Name = $"stock route (eval callback), {a.Name}",
+            Kind = "stock",
+            Stock = true,
+            ExtraBytes = EncoderBytes(a.Vectors[0].SupportSize, width) + DecoderBytes(a.Vectors[0].SupportSize, width, DecoderRowType.F32), // whatever the rows are elsewhere
+        }).Take(StockSupports).ToList());
         if (sae is not null)
         {
             var chosen = Enumerable.Range(0, Math.Min(DistinctSupport, sae.Info.Width)).ToArray();

@@ -44,7 +44,12 @@ internal static class SteeringBenchPage
                 new ReportSection("All figures", "", [new ReportTable(Headers, [.. result.Arms.Select(Row)])]),
                 new ReportSection("Checked before timing", "", [ReportTable.Of(result.Checks, _ => false, ("arm", c => c.Arm), ("compared", c => c.Compared), ("error", c => Text(c.Error)), ("allowed", c => Text(c.Allowed)))]),
             ],
-            Notes = ["Intervals are 95 %, by bootstrap over rounds, of the median ratio."],
+            Notes =
+            [
+                "Intervals are 95 %, by bootstrap over rounds, of the median ratio.",
+                "Idle is a context whose vectors were attached and detached beside one that never had any. An unpatched llama.cpp cannot be loaded into the same process, and separate processes differ by more than there is to measure; that the patch changes no bit is tested.",
+                "The stock route has one strength per vector for all tokens, F32 rows, and a copy of the residual stream to the host and back; its bound counts the rows only.",
+            ],
             Json = JsonOutput.Serialize(result),
         };
     }

@@ -20,8 +20,8 @@ internal static class SteeringCheck
     private const double AtTheGate = 1e-5; // a pre-activation this near to its threshold may fall on either side
 
     /// <summary>
-    /// Strength 0 against the unsteered arm, bit for bit; the correction of sparse arms against <c>decᵀ max(s v, −z)</c> in double precision; our dense vectors
-    /// against llama.cpp's control vector. The lanes are left at strength 1.
+    /// Strength 0 against the unsteered arm, bit for bit; the correction of sparse arms against <c>decᵀ max(s v, −z)</c> in double precision; our dense
+    /// vectors against llama.cpp's control vector. The lanes are left at strength 1.
     /// </summary>
     public static IReadOnlyList<CheckedArm> Run(IReadOnlyList<SteeringLane> lanes)
     {
@@ -32,7 +32,9 @@ internal static class SteeringCheck
             found.Add(new(lane.Arm.Name, "strength 0 with unsteered, logits, bit for bit", Difference(Logits(lane, 0), Logits(Lane(lane.Arm.Baseline), 0)), 0));
             if (lane.Arm.Vectors.Count > 0 && lane.Arm.Vectors[0] is { IsSparse: true, Sae: null } && !lane.Arm.Detached)
             {
-                found.Add(new(lane.Arm.Name, "correction of the residual with double precision", Correction(lane), Allowed(lane.Arm.Vectors[0].DecoderRowType)));
+                found.Add(new(
+                    lane.Arm.Name, "correction of the residual with double precision", lane.Arm.Stock ? StockCorrection(lane) : Correction(lane),
+                    Allowed(lane.Arm.Stock ? DecoderRowType.F32 : lane.Arm.Vectors[0].DecoderRowType)));
             }
         }
 
@@ -78,6 +80,26 @@ internal static class SteeringCheck
         lane.Context.CopyCaptured(1, after);
         lane.Context.SetCapture();
         return Enumerable.Range(0, Math.Min(rows, Rows)).Max(r => Correction(lane.Arm.Vectors[r], before.AsSpan(r * width, width), after.AsSpan(r * width, width)));
+    }
+
+    // The stock route writes over the layer's own tensor: what is captured there is steered. What it steers does not depend on earlier steering, which acts on
+    // the blocks after it only, so a run at strength 0 has it.
+    private static double StockCorrection(SteeringLane lane)
+    {
+        var v = lane.Arm.Vectors[0];
+        float[] Residual(float strength)
+        {
+            lane.Strength = strength;
+            lane.Prefill(0);
+            lane.Context.SetCapture((v.Layer, CaptureSite.AfterSteering));
+            lane.Step(0);
+            var row = new float[v.ModelWidth];
+            lane.Context.CopyCaptured(0, row);
+            lane.Context.SetCapture();
+            return row;
+        }
+
+        return Correction(v, Residual(0), Residual(1));
     }
 
     private static double Correction(AttachedVector v, ReadOnlySpan<float> before, ReadOnlySpan<float> after)

@@ -9,6 +9,7 @@ internal sealed class SteeringLane : IDisposable
     private readonly DecodeBatch batch = new();
     private readonly int[] words;
     private readonly float[] strengths;
+    private readonly StockRoute? stock;
     private int position;
 
     /// <param name="model">The model.</param>
@@ -21,8 +22,9 @@ internal sealed class SteeringLane : IDisposable
         Prompt = Math.Max(2, tokens.Prompt / arm.Sequences);
         words = [.. Enumerable.Range(0, model.Info.VocabularySize).Where(id => !model.IsControl(id) && !model.IsEndOfGeneration(id))];
         var batchSize = Prompt * arm.Sequences;
-        Context = new LlamaContext(model, new ContextOptions { ContextSize = (Prompt + tokens.Answer + 1) * arm.Sequences, BatchSize = batchSize, Sequences = arm.Sequences, Threads = threads });
-        if (arm.Vectors.Count > 0)
+        stock = arm.Stock ? new StockRoute(model, arm.Vectors) : null;
+        Context = new LlamaContext(model, new ContextOptions { ContextSize = (Prompt + tokens.Answer + 1) * arm.Sequences, BatchSize = batchSize, Sequences = arm.Sequences, Threads = threads }, stock);
+        if (arm.Vectors.Count > 0 && stock is null)
         {
             Context.SetVectors(arm.Vectors);
         }
@@ -43,6 +45,7 @@ internal sealed class SteeringLane : IDisposable
         }
 
         strengths = new float[Context.Vectors.Count];
+        Strength = 1;
     }
 
     public SteeringArm Arm { get; }
@@ -53,7 +56,15 @@ internal sealed class SteeringLane : IDisposable
     public int Prompt { get; }
 
     /// <summary>λ of every vector, everywhere.</summary>
-    public float Strength { get; set; } = 1;
+    public float Strength
+    {
+        get;
+        set
+        {
+            field = value;
+            stock?.SetStrengths([.. Arm.Vectors.Select(_ => value)]);
+        }
+    }
 
     /// <summary>Forgets everything and evaluates a prompt of its own for each sequence.</summary>
     public void Prefill(int round)
@@ -87,7 +98,11 @@ internal sealed class SteeringLane : IDisposable
     /// <summary>Logits of the last row.</summary>
     public float[] Logits() => Context.Logits(batch.Count - 1);
 
-    public void Dispose() => Context.Dispose();
+    public void Dispose()
+    {
+        Context.Dispose(); // calls back until it is gone
+        stock?.Dispose();
+    }
 
     private void Add(int round, int sequence, bool output)
     {

@@ -32,7 +32,15 @@ public sealed unsafe class LlamaContext : IDisposable
 
     /// <summary>Creates the context and its cache.</summary>
     /// <exception cref="YapoException">The options do not fit the model, or there is no memory for the cache.</exception>
-    public LlamaContext(LlamaModel model, ContextOptions? options = null)
+    public LlamaContext(LlamaModel model, ContextOptions? options = null) : this(model, options, null)
+    {
+    }
+
+    /// <summary>The same with the eval callback of an unpatched llama.cpp.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="options">Sizes; null: the defaults.</param>
+    /// <param name="stock">Called back after every steered layer; must outlive the context. Null: none.</param>
+    internal LlamaContext(LlamaModel model, ContextOptions? options, StockRoute? stock)
     {
         ArgumentNullException.ThrowIfNull(model);
         options ??= new ContextOptions();
@@ -46,7 +54,8 @@ public sealed unsafe class LlamaContext : IDisposable
         native.swa_full = options.FullSlidingWindowCache ? 1 : 0;
         native.flash_attention = options.FlashAttention switch { null => -1, false => 0, true => 1 };
         native.type_kv = (int)options.CacheType;
-        NativeMethods.yapo_context_create(model.Handle, native, out handle, out var err).Check(err);
+        var (eval, data) = stock?.Callback ?? default;
+        NativeMethods.yapo_context_create_with_eval(model.Handle, native, eval, data, out handle, out var err).Check(err);
 
         Model = model;
         CanRewind = options.FullSlidingWindowCache;

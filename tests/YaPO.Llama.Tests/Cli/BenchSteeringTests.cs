@@ -44,9 +44,10 @@ public sealed class BenchSteeringTests(CliWorld world) : IClassFixture<CliWorld>
         var checks = root.GetProperty("checks").EnumerateArray().ToList();
         checks.Count(c => c.GetProperty("compared").GetString()!.StartsWith("strength 0", StringComparison.Ordinal)).Should().BeGreaterThanOrEqualTo(8);
         checks.Should().Contain(c => c.GetProperty("compared").GetString()!.Contains("control vector") && c.GetProperty("error").GetDouble() < 1e-4);
+        checks.Should().Contain(c => c.GetProperty("arm").GetString() == "stock route (eval callback), sparse, K = 32" && c.GetProperty("compared").GetString()!.StartsWith("correction") && c.GetProperty("allowed").GetDouble() <= 1e-5);
         var arms = root.GetProperty("arms").EnumerateArray().ToDictionary(a => a.GetProperty("arm").GetString()!);
         arms.Keys.Should().Contain(
-            ["unsteered", "unsteered, second context", "control vector, all layers (llama.cpp)", "dense, all layers", "sparse, K = 32", "sparse, K = 96", "whole SAE of 96 latents, K = 96", "read-out of 96 latents, top 8",
+            ["unsteered", "unsteered, second context", "control vector, all layers (llama.cpp)", "dense, all layers", "sparse, K = 32", "sparse, K = 96", "stock route (eval callback), sparse, K = 32", "whole SAE of 96 latents, K = 96", "read-out of 96 latents, top 8",
                 "3 sequences, unsteered", "3 sequences, a vector each, K = 256"]);
         double Bound(string arm, string step) => arms[arm].GetProperty(step).GetProperty("lower_bound").GetDouble();
         Bound("unsteered", "decode").Should().Be(1);
