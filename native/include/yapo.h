@@ -105,7 +105,7 @@ typedef struct yapo_model_options {
     int32_t (*progress)(float fraction, void * user); /* NULL, or called while loading; return 0 to cancel */
     void *       progress_user;
     int32_t      no_alloc;    /* 1: nothing is loaded, contexts only work out what they would allocate (yapo_context_memory) and cannot decode */
-    int32_t      reserved;
+    int32_t      keep_layout; /* 1: the CPU computes with the weights as the file holds them, mapped; 0: llama.cpp may copy them into an order that is faster */
 } yapo_model_options;
 
 YAPO_API void        yapo_model_default_options(yapo_model_options * options);

@@ -14,7 +14,7 @@ internal unsafe struct yapo_model_options
     public delegate* unmanaged[Cdecl]<float, void*, int> progress;
     public void* progress_user;
     public int no_alloc;
-    public int reserved;
+    public int keep_layout;
 }
 
 [StructLayout(LayoutKind.Sequential)]

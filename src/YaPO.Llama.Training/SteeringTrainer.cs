@@ -61,6 +61,12 @@ public static class SteeringTrainer
         }
         else
         {
+            options = ForThisMachine(options);
+            if (options.ModelOptions.KeepLayout)
+            {
+                status?.Invoke("capturing with the weights as the file holds them, which is slower: a copy in llama.cpp's faster order would not fit beside them");
+            }
+
             using var model = LlamaModel.Load(options.Model, options.ModelOptions, null, cancellation); // released before training: the lower blocks are done
             var encoder = new PairEncoder(model, options.Format, options.MaxTokens);
             sequences = [.. train.Concat(validation).Select(encoder.Encode).SelectMany(p => new[] { p.Chosen, p.Rejected })];
@@ -157,6 +163,15 @@ public static class SteeringTrainer
         return ([.. vectors], optimized);
     }
 
+    /// <summary>The same run, capturing with the weights as the file holds them where a copy in llama.cpp's faster order would not fit beside them.</summary>
+    internal static SteeringTrainingOptions ForThisMachine(SteeringTrainingOptions options)
+    {
+        using var gguf = Gguf.GgufFile.Open(options.Model);
+        return options.ModelOptions.KeepLayout || !TrainingMemory.MustKeepLayout(gguf, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes)
+            ? options
+            : options with { ModelOptions = options.ModelOptions with { KeepLayout = true } };
+    }
+
     private static void RequireMemory(SteeringTrainingOptions options, TrainedLayer[] layers, EncodedSequence[] sequences)
     {
         using var gguf = Gguf.GgufFile.Open(options.Model);
@@ -172,7 +187,7 @@ public static class SteeringTrainer
         var optimizes = options.Method is SteeringMethod.Yapo or SteeringMethod.Bipo;
         return TrainingMemory.Estimate(
             gguf, layers[0].Layer, Latents(layers.Take(1)), longest, rows * layers.Length, optimizes ? options.Engine.WorkersFor(options.WorkerCount) : 1, Latents(layers.Skip(1)),
-            optimizes ? options.Engine.HostBytesPerWeight : 0);
+            optimizes ? options.Engine.HostBytesPerWeight : 0, options.ModelOptions.KeepLayout);
     }
 
     private static string RunConfig(SteeringTrainingOptions options, string config, string modelHash, string dataHash, string? validationHash, TrainedLayer[] layers)

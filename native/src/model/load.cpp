@@ -112,6 +112,7 @@ yapo_status yapo_model_load(const char * path, const yapo_model_options * given,
         params.n_gpu_layers = options.gpu_layers;
         params.vocab_only   = options.vocab_only != 0;
         params.no_alloc     = options.no_alloc != 0;
+        params.use_extra_bufts = options.keep_layout == 0;
         params.load_mode    = options.use_mmap && !params.no_alloc ? LLAMA_LOAD_MODE_MMAP : LLAMA_LOAD_MODE_NONE;
         params.progress_callback_user_data = &progress;
         params.progress_callback = [](float fraction, void * user) { return static_cast<load_progress *>(user)->report(fraction); };

@@ -51,6 +51,7 @@ public static class SteeringRehearsal
     public static SteeringEstimate Run(SteeringTrainingOptions options, CancellationToken cancellation = default)
     {
         options.Optimizer.Validate();
+        options = SteeringTrainer.ForThisMachine(options);
         var train = PreferencePair.Load(options.Data);
         var validation = options.ValidationData is null ? [] : PreferencePair.Load(options.ValidationData);
         var layers = TrainedLayer.Open(options, ModelFingerprint.Compute(options.Model));

@@ -9,7 +9,7 @@ namespace YaPO.Llama.Training.Estimates;
 /// is mapped while residuals are captured, the blocks above the steered one and the head while the vector is trained.
 /// </summary>
 /// <param name="Model">The file: all of it is mapped during the capture.</param>
-/// <param name="Capture">Context, logits and repacked weights of llama.cpp during the capture: 4 T (V + 2 FF + 8 D) plus the blocks, which llama.cpp may repack.</param>
+/// <param name="Capture">Context and logits of llama.cpp during the capture, 4 T (V + 2 FF + 8 D), plus the blocks where llama.cpp may hold them a second time (see <see cref="ModelOptions.KeepLayout"/>).</param>
 /// <param name="Upper">Weights above the layer, and the head: mapped, or the copy of an engine that makes one.</param>
 /// <param name="Activations">Of all workers: 4 T B (3 FF + 6 D + 2 (Q + 2 KV) + 2 H T) each, B blocks above the layer (about a third above what a run at Gemma-2-2B's shape took).</param>
 /// <param name="Latents">Decoder rows of the trained latents, once for the graph and once to choose from: 8 P D; above the lowest block the encoder's, too: 16 P D.</param>
@@ -30,7 +30,8 @@ public sealed record TrainingMemory(long Model, long Capture, long Upper, long A
     /// <param name="workers">Sequences computed at once.</param>
     /// <param name="higherLatents">Trained latents of higher blocks.</param>
     /// <param name="bytesPerWeight">Of a copy of the upper weights; 0: they are mapped.</param>
-    public static TrainingMemory Estimate(GgufFile gguf, int layer, int latents, int longest, long rows, int workers, int higherLatents = 0, int bytesPerWeight = 0)
+    /// <param name="keepLayout">The capture computes with the weights as they are mapped.</param>
+    public static TrainingMemory Estimate(GgufFile gguf, int layer, int latents, int longest, long rows, int workers, int higherLatents = 0, int bytesPerWeight = 0, bool keepLayout = false)
     {
         var arch = gguf.Architecture;
         long Size(string key, long otherwise) => gguf.Metadata.GetUInt64($"{arch}.{key}") is { } n ? (long)n : otherwise;
@@ -39,26 +40,26 @@ public sealed record TrainingMemory(long Model, long Capture, long Upper, long A
         var vocabulary = gguf.TryGetTensor("token_embd.weight", out var embedding) ? embedding.Rows : 0;
         var wide = gguf.TryGetTensor("blk.0.ffn_up.weight", out var up) ? up.Rows : 4 * d;
         long Used(GgufTensor? tensor) => tensor is null ? 0 : bytesPerWeight > 0 ? bytesPerWeight * tensor.Elements : tensor.Bytes;
-        long inBlocks = 0, upper = Used(gguf.TryGetTensor("output.weight", out var output) ? output : embedding);
-        foreach (var tensor in gguf.Tensors)
-        {
-            var parts = tensor.Name.Split('.', 3);
-            if (parts.Length == 3 && parts[0] == "blk" && int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out var block))
-            {
-                inBlocks += tensor.Bytes;
-                upper += block > layer ? Used(tensor) : 0;
-            }
-        }
+        var upper = Used(gguf.TryGetTensor("output.weight", out var output) ? output : embedding)
+            + gguf.Tensors.Where(t => BlockOf(t) > layer).Sum(Used);
 
         var perToken = (3 * wide) + (6 * d) + (2 * ((heads * head) + (2 * keyHeads * head))) + (2 * heads * longest);
         return new TrainingMemory(
             gguf.Length,
-            (4L * longest * (vocabulary + (2 * wide) + (8 * d))) + inBlocks,
+            (4L * longest * (vocabulary + (2 * wide) + (8 * d))) + (keepLayout ? 0 : BytesInBlocks(gguf)),
             upper,
             4L * workers * longest * Math.Max(1, blocks - 1 - layer) * perToken,
             ((8L * latents) + (16L * higherLatents)) * d,
             4L * rows * d);
     }
+
+    /// <summary>
+    /// Whether the capture has to do without llama.cpp's faster order of the weights: the file is mapped, the copy of its blocks stands beside it, and both do not fit. Context and logits are left out;
+    /// what they take is small beside either.
+    /// </summary>
+    /// <param name="gguf">The model.</param>
+    /// <param name="available">Memory, in bytes.</param>
+    public static bool MustKeepLayout(GgufFile gguf, long available) => gguf.Length + BytesInBlocks(gguf) > available;
 
     /// <summary>Refuses a run that cannot fit, and says what would.</summary>
     /// <exception cref="YapoException"><see cref="YapoErrorKind.Failed"/>.</exception>
@@ -73,6 +74,12 @@ public sealed record TrainingMemory(long Model, long Capture, long Upper, long A
                 + "Fewer --threads, a smaller --max-tokens, a later --layer, a smaller SAE or a stronger quantization need less");
         }
     }
+
+    /// <summary>Zero-based block of a tensor; −1 for those outside the blocks.</summary>
+    private static int BlockOf(GgufTensor tensor) =>
+        tensor.Name.Split('.', 3) is ["blk", var number, _] && int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out var block) ? block : -1;
+
+    private static long BytesInBlocks(GgufFile gguf) => gguf.Tensors.Where(t => BlockOf(t) >= 0).Sum(t => t.Bytes);
 
     internal static string Gigabytes(long bytes) => (bytes / 1e9).ToString("0.0#", CultureInfo.InvariantCulture) + " GB";
 }

@@ -52,6 +52,7 @@ public sealed unsafe class LlamaModel : IDisposable
         native.vocab_only = options.VocabularyOnly ? 1 : 0;
         native.use_mmap = options.UseMemoryMap ? 1 : 0;
         native.no_alloc = options.SizesOnly ? 1 : 0;
+        native.keep_layout = options.KeepLayout ? 1 : 0;
 
         var watcher = new LoadWatcher(progress, cancellation);
         var pin = GCHandle.Alloc(watcher);

@@ -15,6 +15,11 @@ public sealed record ModelOptions
     /// <summary>Maps the file instead of reading it: faster to start, shared between processes.</summary>
     public bool UseMemoryMap { get; init; } = true;
 
+    /// <summary>
+    /// Computes on the CPU with the weights as the file holds them. Otherwise llama.cpp copies those of many types into an order that is faster, and the copy takes as much memory as they do.
+    /// </summary>
+    public bool KeepLayout { get; init; }
+
     /// <summary>Null: the <see cref="Rpc"/> servers, then the GPUs; else <c>cpu</c>, or a name from <see cref="LlamaRuntime.Devices"/> or <see cref="LlamaRuntime.RpcDevices"/>.</summary>
     public string? Device { get; init; }
 

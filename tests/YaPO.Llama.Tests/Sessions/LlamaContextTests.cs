@@ -1,4 +1,6 @@
 using YaPO.Llama.Models;
+using YaPO.Llama.Rehearsal.Shapes;
+using YaPO.Llama.Rehearsal.Weights;
 using YaPO.Llama.Sessions;
 
 namespace YaPO.Llama.Tests.Sessions;
@@ -20,6 +22,35 @@ public sealed class LlamaContextTests(RandomModelFile file) : NativeTest, IClass
         var decode = () => context.Decode(batch);
 
         decode.Should().Throw<ArgumentException>().WithMessage("*0 strengths*1 vectors*");
+    }
+
+    [Fact]
+    public void KeepLayout_ComputesTheSame_WithoutACopyOfTheWeights()
+    {
+        using var folder = new TemporaryFolder();
+        var path = folder.File("model.gguf");
+        ModelFile.Write(
+            ModelShape.Parse("gemma-2-2b") with { Layers = 2, Width = 256, FeedForward = 512, Heads = 2, KeyValueHeads = 1, HeadSize = 64, Vocabulary = 2000 }, "q4_k_m", 1, path);
+        (float[] Logits, IReadOnlyList<MemoryUse> Memory) Run(bool keepLayout)
+        {
+            using var model = LlamaModel.Load(path, new ModelOptions { Device = "cpu", KeepLayout = keepLayout });
+            using var context = new LlamaContext(model, Small);
+            var batch = new DecodeBatch();
+            for (var i = 0; i < 24; i++)
+            {
+                batch.Add(3 + (37 * i % 1900), i, output: i == 23);
+            }
+
+            context.Decode(batch);
+            return (context.Logits(23).ToArray(), context.Memory);
+        }
+
+        var kept = Run(keepLayout: true);
+        var free = Run(keepLayout: false);
+
+        kept.Memory.Should().NotContain(m => m.Buffer.Contains("REPACK") && m.Model > 0);
+        var norm = Math.Sqrt(free.Logits.Sum(x => (double)x * x));
+        Math.Sqrt(free.Logits.Zip(kept.Logits).Sum(p => Math.Pow(p.First - p.Second, 2))).Should().BeLessThan(0.02 * norm, "both are the same products of 4-bit weights and 8-bit rows");
     }
 
     [Fact]
