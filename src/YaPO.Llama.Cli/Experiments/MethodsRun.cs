@@ -73,7 +73,7 @@ internal sealed class MethodsRun(EvalMethodsCommand.Options options, CommandCons
 
     private sealed record SeedRun(ulong Seed, string Key, Llama.Steering.SteeringFile File);
 
-    private sealed record Trained(string Name, double? Rate, List<RateTried> Rates, List<SeedRun> Runs);
+    private sealed record Trained(string Name, double? Rate, List<RateTried> Rates, List<SeedRun> Runs, string? Note = null);
 
     private LoadedSet Load(ExperimentData data)
     {
@@ -106,9 +106,24 @@ internal sealed class MethodsRun(EvalMethodsCommand.Options options, CommandCons
         {
             var name = method.ToString().ToLowerInvariant();
             var own = training with { Method = method, Sae = method is SteeringMethod.Yapo or SteeringMethod.Sas ? options.Sae : null, Optimizer = training.Optimizer with { MaxFeatures = options.MaxFeatures } };
-            if (method is SteeringMethod.Caa or SteeringMethod.Sas)
+            if (method == SteeringMethod.Caa)
             {
                 methods.Add(new Trained(name, null, [], [new SeedRun(own.Optimizer.Seed, set.Key(name), One(set.Key(name), own))]));
+                continue;
+            }
+
+            if (method == SteeringMethod.Sas)
+            {
+                var (tau, made) = FallingTau.First(
+                    own.Tau,
+                    t =>
+                    {
+                        var key = t == own.Tau ? set.Key(name) : set.Key(name, t);
+                        return new SeedRun(own.Optimizer.Seed, key, One(key, own with { Tau = t }));
+                    },
+                    (t, e) => console.Note($"{set.Data.Name}: {e.Message}"));
+                methods.Add(new Trained(name, null, [], [made], tau == own.Tau ? null : string.Create(
+                    CultureInfo.InvariantCulture, $"sas took the latents that are active in {100 * tau:0} % of one side's answers: none is in {100 * own.Tau:0} %")));
                 continue;
             }
 
@@ -154,7 +169,7 @@ internal sealed class MethodsRun(EvalMethodsCommand.Options options, CommandCons
                     m.Name, m.Rate, m.Rates,
                     [.. m.Runs.Select(r => new MeasuredRun(r.Seed, LossCurve.Read(folder.LogOf(r.Key)), trial.Measure(r.Key, SubjectVector.Of(r.Key, r.File.Vectors[0], 1))))])),
             ],
-            [.. set.Notes, .. Notes(set, suites)]);
+            [.. set.Notes, .. Notes(set, suites), .. methods.Select(m => m.Note).OfType<string>()]);
     }
 
     private List<string> Notes(LoadedSet set, MethodSuites suites)

@@ -93,6 +93,34 @@ public sealed class MethodsTests : NativeTest
         sameName.Error.Should().Contain("must differ in name");
     }
 
+    [Theory]
+    [InlineData(0.7, 0.7, new double[0])]
+    [InlineData(0.65, 0.6, new[] { 0.65 })]
+    [InlineData(0.7, 0.4, new[] { 0.7, 0.6, 0.5 })]
+    [InlineData(0.05, 0.05, new double[0])]
+    public void FallingTau_StopsAtTheFirstTenthThatLeavesALatent(double asked, double passes, double[] failing)
+    {
+        var failed = new List<double>();
+
+        var (tau, result) = FallingTau.First(
+            asked, t => t <= passes + 1e-9 ? $"made at {t:0.00}" : throw new YapoException(YapoErrorKind.Failed, "no latent"), (t, _) => failed.Add(t));
+
+        tau.Should().BeApproximately(passes, 1e-12);
+        result.Should().Be($"made at {passes:0.00}");
+        failed.Should().Equal(failing, (a, b) => Math.Abs(a - b) < 1e-12);
+    }
+
+    [Fact]
+    public void FallingTau_WithoutALatentAtATenth_AndOtherFailures_AreErrors()
+    {
+        var tried = 0;
+        var never = () => FallingTau.First<int>(0.7, _ => throw new YapoException(YapoErrorKind.Failed, $"no latent {++tried}"), (_, _) => { });
+        var other = () => FallingTau.First<int>(0.7, _ => throw new YapoException(YapoErrorKind.Io, "disk"), (_, _) => { });
+
+        never.Should().Throw<YapoException>().WithMessage("no latent 7");
+        other.Should().Throw<YapoException>().WithMessage("disk");
+    }
+
     [Fact]
     public async Task Transfer_TwoFiles_GivesEveryCell()
     {
