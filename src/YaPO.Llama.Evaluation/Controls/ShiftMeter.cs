@@ -64,17 +64,29 @@ public sealed class ShiftMeter
         var (mean, relative, clipped) = (0.0, 0.0, 0);
         for (var r = 0; r < n; r++)
         {
-            // Δh = λ Σ v_j dec_j + Σ (c_j − λ v_j) dec_j, where only entries that ask for more than there is differ.
-            flat.CopyTo(delta, 0);
+            // Δh = Σ c_j dec_j = λ Σ v_j dec_j + Σ (c_j − λ v_j) dec_j, whichever has fewer terms. Where nearly all is clipped, the second form would leave rounding that grows with λ.
+            var asked = codes.Length == 0 ? 0 : Enumerable.Range(0, vector.K).Count(j => (float)strength * vector.Value[j] < -codes[(r * vector.K) + j]);
+            var direct = 2 * asked > vector.K;
+            if (direct)
+            {
+                delta.AsSpan().Clear();
+            }
+            else
+            {
+                flat.CopyTo(delta, 0);
+            }
+
             var any = false;
-            for (var j = 0; j < (codes.Length > 0 ? vector.K : 0); j++)
+            for (var j = 0; j < (asked > 0 ? vector.K : 0); j++)
             {
                 var wanted = (float)strength * vector.Value[j];
                 var z = codes[(r * vector.K) + j];
-                if (wanted < -z)
+                var less = wanted < -z;
+                any |= less && z > 0;
+                var coefficient = direct ? (less ? -z : wanted) : less ? -z - wanted : 0;
+                if (coefficient != 0)
                 {
-                    any |= z > 0;
-                    AddScaled(delta, vector.Dec.AsSpan(j * d, d), -z - wanted);
+                    AddScaled(delta, vector.Dec.AsSpan(j * d, d), coefficient);
                 }
             }
 

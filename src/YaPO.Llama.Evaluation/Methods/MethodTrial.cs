@@ -32,7 +32,10 @@ public sealed record MethodOutcome(
 /// </summary>
 public sealed class MethodTrial
 {
-    private static readonly double[] Shifts = [0.02, 0.04, 0.07, 0.11, 0.16, 0.24, 0.36, 0.55];
+    /// <summary>The smallest ‖Δh‖/‖h‖ that strengths are taken at.</summary>
+    internal const double LeastShift = 0.02;
+
+    private static readonly double[] Shifts = [LeastShift, 0.04, 0.07, 0.11, 0.16, 0.24, 0.36, 0.55];
     private const int ShiftPrompts = 32;
     private const int KnowledgeSample = 64;
 
@@ -80,6 +83,12 @@ public sealed class MethodTrial
             {
                 points.Add((s, _meter.Measure(vector, s).Relative, Known(Key(key, "validation", s), () => Interval.Of(Primary(_validation, _validation.Run(_scorer, subject.At(s), _cancellation))))));
             }
+        }
+
+        if (points.Count == 0)
+        {
+            // It only removes what is hardly ever active: more strength changes nothing, and its own unit is as good as any.
+            points.Add((1, _meter.Measure(vector, 1).Relative, Known(Key(key, "validation", 1), () => Interval.Of(Primary(_validation, _validation.Run(_scorer, subject.At(1), _cancellation))))));
         }
 
         double? Kl(double s) => _suites.Neutral is { } text ? Known(Key(key, "kl", s), () => TextMeter.KlPerToken(_scorer.Read(text, subject.At(s), _cancellation))) : null;

@@ -1,6 +1,8 @@
 using YaPO.Llama.Datasets;
 using YaPO.Llama.Evaluation.Controls;
+using YaPO.Llama.Evaluation.Methods;
 using YaPO.Llama.Evaluation.Reports;
+using YaPO.Llama.Evaluation.Runs;
 using YaPO.Llama.Evaluation.Suites;
 using YaPO.Llama.Models;
 using YaPO.Llama.Sae;
@@ -25,6 +27,26 @@ public sealed class TrialTests(CliWorld world) : NativeTest, IClassFixture<CliWo
         Options = ["the model", "a user", "eat"],
         Answer = i % 3,
     })];
+
+    [Fact]
+    public void Methods_AVectorThatOnlyRemovesWhatIsNeverActive_IsMeasuredAtItsUnit_AndNamed()
+    {
+        using var model = LlamaModel.Load(world.Model);
+        using var scorer = new SteeredScorer(model);
+        var vector = Subject().Parts[0].Vector;
+        var silent = vector with { Value = [.. vector.Value.Select(x => -Math.Abs(x))], Threshold = [.. vector.Threshold.Select(_ => 1e9f)] };
+        var suite = new ChoiceSuite(Items);
+        var trial = new MethodTrial(scorer, vector.Layer, new MethodSuites(suite, suite, null, null, [], null, 1), 8, MeasurementLog.InMemory(), null);
+
+        var plain = trial.Plain("unsteered", Steering.None);
+        var outcome = trial.Measure("sas", SubjectVector.Of("sas", silent, 1));
+
+        outcome.Strength.Should().Be(1);
+        outcome.RelativeShift.Should().Be(0);
+        outcome.Test.Select(o => o.Value).Should().Equal(plain.Test.Select(o => o.Value));
+        MethodsSummary.Of(suite, vector.Layer, plain, null, [new MeasuredMethod("sas", null, [], [new MeasuredRun(0, [], outcome)])], []).Notes
+            .Should().ContainSingle(n => n.StartsWith("sas moves the stream by less than 2 % of its norm at any strength"));
+    }
 
     [Fact]
     public void Shift_IsWhatTheKernelDoes()
