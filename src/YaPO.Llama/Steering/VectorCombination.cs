@@ -15,8 +15,8 @@ public sealed record CombinedPart(string Name, SteeringFile File, string Sha256,
 /// <summary>
 /// Joins vectors into one file that does at strength 1 what attaching all of them at their strengths does. Vectors of one SAE, layer and position
 /// rule become one on the union of their supports, v = Σ λ_i v_i, since they act jointly: c = max(Σ λ_i v_i, −z). Dense vectors of one layer are
-/// summed. Everything else (another SAE, an SAE of unknown identity, other positions) stays an entry of its own. Sums are F32 in the order given,
-/// as the kernel computes them, so the result is the same bit for bit where only vectors of equal positions meet and no entry cancels to 0.
+/// summed. Everything else (another SAE, an SAE of unknown identity, other positions) stays an entry of its own. Sums are F32 in the order given;
+/// the kernel's own are those of a matrix product, so where entries of several vectors meet the two differ by its rounding, about 1e-7 of an entry.
 /// </summary>
 public static class VectorCombination
 {

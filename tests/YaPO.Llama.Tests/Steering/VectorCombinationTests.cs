@@ -7,7 +7,7 @@ using YaPO.Llama.Tests.Sessions;
 
 namespace YaPO.Llama.Tests.Steering;
 
-/// <summary>A combined file does on the model, bit for bit, what its parts do together.</summary>
+/// <summary>A combined file does on the model what its parts do together, to the rounding of Σ λ_i v_i.</summary>
 public sealed class VectorCombinationTests(RandomModelFile model) : NativeTest, IClassFixture<RandomModelFile>
 {
     private const int Width = 64;
@@ -20,7 +20,7 @@ public sealed class VectorCombinationTests(RandomModelFile model) : NativeTest, 
     private static CombinedPart Part(SteeringFile file, float? strength = null, SteeringPositions? positions = null) => new($"{file.Name}.ysv", file, file.Name, strength, positions);
 
     [Fact]
-    public void Combine_OverlappingSupportsOfOneSae_SameBitsAsAttachingBoth()
+    public void Combine_OverlappingSupportsOfOneSae_IsAttachingBoth()
     {
         var a = TestSae.File("a", OneSae.Vector(1, "a", 2, 40, 1));
         var b = TestSae.File("b", OneSae.Vector(1, "b", 20, 40, 2));
@@ -30,7 +30,7 @@ public sealed class VectorCombinationTests(RandomModelFile model) : NativeTest, 
             var combined = VectorCombination.Combine([Part(a, s), Part(b, t)], "c");
 
             combined.Vectors.Should().ContainSingle().Which.K.Should().Be(a.Vectors[0].Index.Union(b.Vectors[0].Index).Count()).And.BeLessThan(80);
-            Logits(combined).Should().Equal(Logits((a.Vectors[0], s), (b.Vectors[0], t)));
+            Same(Logits(combined), Logits((a.Vectors[0], s), (b.Vectors[0], t)));
         }
     }
 
@@ -44,13 +44,13 @@ public sealed class VectorCombinationTests(RandomModelFile model) : NativeTest, 
         var combined = VectorCombination.Combine([Part(a, 1), Part(b, 1)], "c");
         var together = Logits((a.Vectors[0], 1), (b.Vectors[0], 1));
 
-        Logits(combined).Should().Equal(together);
+        Same(Logits(combined), together);
         var apart = Logits((WithoutIdentity(a.Vectors[0]), 1), (WithoutIdentity(b.Vectors[0]), 1));
         apart.Zip(together, (x, y) => Math.Abs(x - y)).Max().Should().BeGreaterThan(1e-3f, "independent corrections would remove features twice");
     }
 
     [Fact]
-    public void Combine_ManyKindsAndLayers_SameBits_AndSeparateEntriesStaySeparate()
+    public void Combine_ManyKindsAndLayers_IsAttachingAll_AndSeparateEntriesStaySeparate()
     {
         var a = TestSae.File("a", OneSae.Vector(1, "a", 2, 40, 1), Dense(0, 1), Dense(2, 2), OneSae.Vector(0, "a low", 1, 5, 6));
         var b = TestSae.File("b", OtherSae.Vector(1, "b other", 2, 30, 3), OneSae.Vector(1, "b", 20, 20, 4), Dense(2, 3), WithoutIdentity(OneSae.Vector(2, "unknown sae", 2, 10, 5)));
@@ -60,11 +60,11 @@ public sealed class VectorCombinationTests(RandomModelFile model) : NativeTest, 
         combined.Vectors.Select(v => (v.Layer, v.Kind, v.SaeId)).Should().Equal(
             (1, VectorKind.Sparse, OneSae.Reference.Id), (0, VectorKind.Dense, 0UL), (2, VectorKind.Dense, 0UL), (0, VectorKind.Sparse, OneSae.Reference.Id),
             (1, VectorKind.Sparse, OtherSae.Reference.Id), (2, VectorKind.Sparse, 0UL));
-        Logits(combined).Should().Equal(Logits([.. a.Vectors.Select(v => (v, 1.5f)), .. b.Vectors.Select(v => (v, -0.75f))]));
+        Same(Logits(combined), Logits([.. a.Vectors.Select(v => (v, 1.5f)), .. b.Vectors.Select(v => (v, -0.75f))]));
     }
 
     [Fact]
-    public void Combine_TopKVectors_SameBitsThroughTheWholeSae()
+    public void Combine_TopKVectors_IsAttachingBothThroughTheWholeSae()
     {
         using var folder = new TemporaryFolder();
         using var sae = SaeFile.Open(RandomSae.Save(folder.File("topk.gguf"), Width, 100, 1, topK: 20));
@@ -74,7 +74,7 @@ public sealed class VectorCombinationTests(RandomModelFile model) : NativeTest, 
         var combined = VectorCombination.Combine([Part(a, 0.5f), Part(b, 2)], "c");
 
         combined.Vectors[0].Index.Should().Equal(1, 30, 31, 77);
-        Logits(sae, [.. combined.Vectors.Select(v => (v, 1f))]).Should().Equal(Logits(sae, (a.Vectors[0], 0.5f), (b.Vectors[0], 2)));
+        Same(Logits(sae, [.. combined.Vectors.Select(v => (v, 1f))]), Logits(sae, (a.Vectors[0], 0.5f), (b.Vectors[0], 2)));
     }
 
     [Fact]
@@ -86,7 +86,7 @@ public sealed class VectorCombinationTests(RandomModelFile model) : NativeTest, 
         var combined = VectorCombination.Combine([Part(a, 1), Part(a, 1, SteeringPositions.Window(3, 5))], "c");
 
         combined.Vectors.Select(v => v.Positions.ToString()).Should().Equal("all", "3-5");
-        Logits(combined).Should().Equal(Logits([(a.Vectors[0], 1), (a.Vectors[0] with { Positions = SteeringPositions.Window(3, 5) }, 1)]));
+        Same(Logits(combined), Logits([(a.Vectors[0], 1), (a.Vectors[0] with { Positions = SteeringPositions.Window(3, 5) }, 1)]));
     }
 
     [Fact]
@@ -106,7 +106,7 @@ public sealed class VectorCombinationTests(RandomModelFile model) : NativeTest, 
         var combined = VectorCombination.Combine([Part(f16, 1), Part(bf16, 1)], "c");
         combined.Vectors[0].DecType.Should().Be(GgmlType.F32);
         combined.Save(folder.File("c.ysv"));
-        Logits(SteeringFile.Load(folder.File("c.ysv"))).Should().Equal(Logits((f16.Vectors[0], 1), (bf16.Vectors[0], 1)));
+        Same(Logits(SteeringFile.Load(folder.File("c.ysv"))), Logits((f16.Vectors[0], 1), (bf16.Vectors[0], 1)));
     }
 
     [Fact]
@@ -158,6 +158,9 @@ public sealed class VectorCombinationTests(RandomModelFile model) : NativeTest, 
 
     private static void Refused(CombinedPart[] parts, YapoErrorKind kind, string message) =>
         FluentActions.Invoking(() => VectorCombination.Combine(parts, "c")).Should().Throw<YapoException>().Where(e => e.Kind == kind).WithMessage(message);
+
+    /// <summary>Logits of order 1; what differs otherwise differs by more than 1e-3 (see <see cref="Combine_JointlyClippedFeatures_AreRemovedOnceNotTwice"/>).</summary>
+    private static void Same(float[] actual, float[] expected) => actual.Zip(expected, (x, y) => Math.Abs(x - y)).Max().Should().BeLessThan(2e-5f);
 
     private static SteeringVector WithoutIdentity(SteeringVector v) => v with { Sae = v.Sae! with { Sha256 = "" } };
 
