@@ -105,6 +105,9 @@ public sealed record MethodsOverview
 
     private static MethodStrength StrengthOf(string name, IReadOnlyList<MeasuredSet> sets)
     {
+        // A vector that cannot move the stream has one strength and says nothing about more of them; its set counts only where no set says more.
+        var telling = sets.Where(s => s.Methods.Single(m => m.Name == name).Runs.All(r => r.Outcome.Sensitivity.Count > 1)).ToList();
+        sets = telling.Count > 0 ? telling : sets;
         var runs = sets.Select(s => s.Methods.Single(m => m.Name == name).Runs.Select(r => r.Outcome.Sensitivity).ToList()).ToList();
         var most = runs.SelectMany(r => r).Min(s => s.Count);
         double Over(Func<IReadOnlyList<SensitivityPoint>, double> value) => runs.Average(set => set.Average(value));
@@ -162,7 +165,7 @@ public sealed record MeanLocalization(Interval Localized, Interval NonLocalized,
 
 /// <summary>A method over strengths, on validation.</summary>
 /// <param name="Method">Its name.</param>
-/// <param name="Sensitivity">Mean over sets and seeds.</param>
+/// <param name="Sensitivity">Mean over seeds, and over the sets whose vectors were taken at several strengths.</param>
 /// <param name="SafeStrength">Strengths around the best that keep half of its gain.</param>
 /// <param name="SafeShift">The same as mean ‖Δh‖/‖h‖.</param>
 public sealed record MethodStrength(string Method, IReadOnlyList<SensitivityPoint> Sensitivity, SafeRange SafeStrength, SafeRange SafeShift);

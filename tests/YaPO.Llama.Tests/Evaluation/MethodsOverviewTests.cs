@@ -37,6 +37,19 @@ public class MethodsOverviewTests
         overview.ToJson().Should().Contain("\"safe_shift\"").And.NotContain("NaN");
     }
 
+    [Fact]
+    public void Of_AVectorWithOneStrength_DoesNotCutTheCurveOfTheOtherSets()
+    {
+        var egypt = Set("egypt", 10, unsteered: 0.2, caa: 0.4, yapo: 0.9, named: 1);
+        var brazil = Set("brazil", 10, unsteered: 0.4, caa: 0.8, yapo: 0.5, named: 0.6);
+        var stuck = brazil.Methods[0] with { Runs = [.. brazil.Methods[0].Runs.Select(r => r with { Outcome = r.Outcome with { Sensitivity = [r.Outcome.Sensitivity[0] with { RelativeShift = 0.001 }] } })] };
+
+        var overview = MethodsOverview.Of([egypt, brazil with { Methods = [stuck, brazil.Methods[1]] }], 2);
+
+        overview.Strength.Single(s => s.Method == "caa").Sensitivity.Select(p => p.Value).Should().Equal(egypt.Methods[0].Runs[0].Outcome.Sensitivity.Select(p => p.Value));
+        overview.Notes.Should().Contain(n => n.StartsWith("brazil: caa moves the stream by less than 2 %"));
+    }
+
     [Theory]
     [InlineData(new[] { 0.01, 0.03, 0.1 }, new[] { 3.0, 1, 2 }, null)]
     [InlineData(new[] { 0.01, 0.03, 0.1 }, new[] { 3.0, 2, 1 }, 0.333)]
