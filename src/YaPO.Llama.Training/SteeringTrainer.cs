@@ -45,6 +45,18 @@ public static class SteeringTrainer
         var layers = TrainedLayer.Open(options, identity);
         using var owned = new Disposables(layers);
         int[] blocks = [.. layers.Select(l => l.Layer)];
+        var (sequences, shortened) = options.Captured is { } shared ? ([.. shared.Sequences], shared.Shortened) : Encode(options, train.Concat(validation), cancellation);
+        if (options.Captured is null)
+        {
+            var asked = options.ModelOptions.KeepLayout;
+            options = ForThisMachine(options, layers, sequences);
+            RequireMemory(options, layers, sequences);
+            if (options.ModelOptions.KeepLayout != asked)
+            {
+                status?.Invoke("capturing with the weights as the file holds them, which is slower: a copy in llama.cpp's faster order would not fit beside them");
+            }
+        }
+
         var config = options.ToCanonicalJson(blocks);
         var modelHash = InputFile.Sha256(options.Model, cancellation);
         var dataHash = InputFile.Sha256(options.Data, cancellation);
@@ -52,28 +64,13 @@ public static class SteeringTrainer
         var folder = options.CheckpointFolder is null ? null : new CheckpointFolder(options.CheckpointFolder, "steering", RunConfig(options, config, modelHash, dataHash, validationHash, layers));
         var checkpoint = folder?.LoadFor(options.Resume);
 
-        EncodedSequence[] sequences;
         LayerCapture? captured = null;
-        int shortened;
-        if (options.Captured is { } shared)
+        if (options.Captured is null)
         {
-            (sequences, shortened) = ([.. shared.Sequences], shared.Shortened);
-        }
-        else
-        {
-            options = ForThisMachine(options);
-            if (options.ModelOptions.KeepLayout)
-            {
-                status?.Invoke("capturing with the weights as the file holds them, which is slower: a copy in llama.cpp's faster order would not fit beside them");
-            }
-
             using var model = LlamaModel.Load(options.Model, options.ModelOptions, null, cancellation); // released before training: the lower blocks are done
-            var encoder = new PairEncoder(model, options.Format, options.MaxTokens);
-            sequences = [.. train.Concat(validation).Select(encoder.Encode).SelectMany(p => new[] { p.Chosen, p.Rejected })];
-            shortened = encoder.Shortened;
-            RequireMemory(options, layers, sequences);
             captured = LayerCapture.Run(
-                model, blocks, sequences, options.Threads, options.CheckpointFolder, $"{modelHash} {dataHash} {validationHash} {options.Format} {options.MaxTokens}", status, cancellation);
+                model, blocks, sequences, options.Threads, options.CheckpointFolder,
+                $"{modelHash} {dataHash} {validationHash} {options.Format} {options.MaxTokens}{(options.ModelOptions.KeepLayout ? " kept layout" : "")}", status, cancellation);
             owned.Add(captured);
         }
 
@@ -163,13 +160,20 @@ public static class SteeringTrainer
         return ([.. vectors], optimized);
     }
 
+    /// <summary>The pairs as tokens; takes the model's vocabulary only, so that what does not fit is refused before anything is loaded.</summary>
+    internal static (EncodedSequence[] Sequences, int Shortened) Encode(SteeringTrainingOptions options, IEnumerable<PreferencePair> pairs, CancellationToken cancellation)
+    {
+        using var vocabulary = LlamaModel.Load(options.Model, new ModelOptions { VocabularyOnly = true }, null, cancellation);
+        var encoder = new PairEncoder(vocabulary, options.Format, options.MaxTokens);
+        return (encoder.Sequences(pairs), encoder.Shortened);
+    }
+
     /// <summary>The same run, capturing with the weights as the file holds them where a copy in llama.cpp's faster order would not fit beside them.</summary>
-    internal static SteeringTrainingOptions ForThisMachine(SteeringTrainingOptions options)
+    internal static SteeringTrainingOptions ForThisMachine(SteeringTrainingOptions options, TrainedLayer[] layers, EncodedSequence[] sequences)
     {
         using var gguf = Gguf.GgufFile.Open(options.Model);
-        return options.ModelOptions.KeepLayout || !TrainingMemory.MustKeepLayout(gguf, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes)
-            ? options
-            : options with { ModelOptions = options.ModelOptions with { KeepLayout = true } };
+        var memory = Memory(gguf, options, layers, sequences.Max(s => s.Tokens.Length), sequences.Sum(s => (long)s.Tokens.Length));
+        return memory.CapturePeak <= GC.GetGCMemoryInfo().TotalAvailableMemoryBytes ? options : options with { ModelOptions = options.ModelOptions with { KeepLayout = true } };
     }
 
     private static void RequireMemory(SteeringTrainingOptions options, TrainedLayer[] layers, EncodedSequence[] sequences)
@@ -204,6 +208,11 @@ public static class SteeringTrainer
         if (options.Engine.Name != GgmlPairEngine.EngineName)
         {
             json["engine"] = options.Engine.Name; // another arithmetic would not go on to the same result
+        }
+
+        if (options.ModelOptions.KeepLayout)
+        {
+            json["keep_layout"] = true; // rounds its products differently
         }
 
         if (layers.Length > 1)

@@ -51,21 +51,19 @@ public static class SteeringRehearsal
     public static SteeringEstimate Run(SteeringTrainingOptions options, CancellationToken cancellation = default)
     {
         options.Optimizer.Validate();
-        options = SteeringTrainer.ForThisMachine(options);
         var train = PreferencePair.Load(options.Data);
         var validation = options.ValidationData is null ? [] : PreferencePair.Load(options.ValidationData);
         var layers = TrainedLayer.Open(options, ModelFingerprint.Compute(options.Model));
         using var owned = new Disposables(layers);
         int[] blocks = [.. layers.Select(l => l.Layer)];
-        EncodedSequence[] sequences, probe;
+        var (sequences, _) = SteeringTrainer.Encode(options, train.Concat(validation), cancellation);
+        options = SteeringTrainer.ForThisMachine(options, layers, sequences);
+        var mean = sequences.Average(s => s.Tokens.Length);
+        EncodedSequence[] probe = [.. sequences.Chunk(2).MinBy(p => Math.Abs((p[0].Tokens.Length + p[1].Tokens.Length) - (2 * mean)))!];
         LayerCapture captured;
         double captureSeconds;
         using (var model = LlamaModel.Load(options.Model, options.ModelOptions, null, cancellation))
         {
-            var encoder = new PairEncoder(model, options.Format, options.MaxTokens);
-            sequences = [.. train.Concat(validation).Select(encoder.Encode).SelectMany(p => new[] { p.Chosen, p.Rejected })];
-            var mean = sequences.Average(s => s.Tokens.Length);
-            probe = [.. sequences.Chunk(2).MinBy(p => Math.Abs((p[0].Tokens.Length + p[1].Tokens.Length) - (2 * mean)))!];
             LayerCapture.Run(model, blocks, probe, options.Threads, null, "", null, cancellation).Dispose(); // pages in
             var watch = Stopwatch.StartNew();
             captured = LayerCapture.Run(model, blocks, probe, options.Threads, null, "", null, cancellation);

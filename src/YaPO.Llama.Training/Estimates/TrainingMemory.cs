@@ -18,8 +18,11 @@ public sealed record TrainingMemory(long Model, long Capture, long Upper, long A
 {
     private const long ResidualLimit = 1L << 30;
 
+    /// <summary>While residuals are captured.</summary>
+    public long CapturePeak => Model + Capture;
+
     /// <summary>The larger of the two stages.</summary>
-    public long Peak => Math.Max(Model + Capture, Upper + Activations + Latents + (Residuals <= ResidualLimit ? Residuals : 0));
+    public long Peak => Math.Max(CapturePeak, Upper + Activations + Latents + (Residuals <= ResidualLimit ? Residuals : 0));
 
     /// <summary>Estimates a run.</summary>
     /// <param name="gguf">The model.</param>
@@ -46,20 +49,12 @@ public sealed record TrainingMemory(long Model, long Capture, long Upper, long A
         var perToken = (3 * wide) + (6 * d) + (2 * ((heads * head) + (2 * keyHeads * head))) + (2 * heads * longest);
         return new TrainingMemory(
             gguf.Length,
-            (4L * longest * (vocabulary + (2 * wide) + (8 * d))) + (keepLayout ? 0 : BytesInBlocks(gguf)),
+            (4L * longest * (vocabulary + (2 * wide) + (8 * d))) + (keepLayout ? 0 : gguf.Tensors.Where(t => BlockOf(t) >= 0).Sum(t => t.Bytes)),
             upper,
             4L * workers * longest * Math.Max(1, blocks - 1 - layer) * perToken,
             ((8L * latents) + (16L * higherLatents)) * d,
             4L * rows * d);
     }
-
-    /// <summary>
-    /// Whether the capture has to do without llama.cpp's faster order of the weights: the file is mapped, the copy of its blocks stands beside it, and both do not fit. Context and logits are left out;
-    /// what they take is small beside either.
-    /// </summary>
-    /// <param name="gguf">The model.</param>
-    /// <param name="available">Memory, in bytes.</param>
-    public static bool MustKeepLayout(GgufFile gguf, long available) => gguf.Length + BytesInBlocks(gguf) > available;
 
     /// <summary>Refuses a run that cannot fit, and says what would.</summary>
     /// <exception cref="YapoException"><see cref="YapoErrorKind.Failed"/>.</exception>
@@ -78,8 +73,6 @@ public sealed record TrainingMemory(long Model, long Capture, long Upper, long A
     /// <summary>Zero-based block of a tensor; −1 for those outside the blocks.</summary>
     private static int BlockOf(GgufTensor tensor) =>
         tensor.Name.Split('.', 3) is ["blk", var number, _] && int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out var block) ? block : -1;
-
-    private static long BytesInBlocks(GgufFile gguf) => gguf.Tensors.Where(t => BlockOf(t) >= 0).Sum(t => t.Bytes);
 
     internal static string Gigabytes(long bytes) => (bytes / 1e9).ToString("0.0#", CultureInfo.InvariantCulture) + " GB";
 }

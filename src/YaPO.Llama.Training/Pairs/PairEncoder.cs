@@ -23,7 +23,7 @@ public sealed class PairEncoder
     private readonly int _maxTokens;
 
     /// <summary>Creates an encoder.</summary>
-    /// <param name="model">Its vocabulary and template are used.</param>
+    /// <param name="model">Its vocabulary and template are used; one with <see cref="ModelOptions.VocabularyOnly"/> will do.</param>
     /// <param name="format">The form of the text.</param>
     /// <param name="maxTokens">Longest sequence; longer prompts lose tokens after their header, see <see cref="Shorten"/>.</param>
     public PairEncoder(LlamaModel model, PairFormat format = PairFormat.Template, int maxTokens = 1024)
@@ -42,6 +42,10 @@ public sealed class PairEncoder
     /// <summary>Encodes one pair.</summary>
     /// <exception cref="YapoException">An answer has no tokens, or does not fit.</exception>
     public EncodedPair Encode(PreferencePair pair) => new(Encode(pair.Prompt, pair.Chosen, pair.Line), Encode(pair.Prompt, pair.Rejected, pair.Line));
+
+    /// <summary>Encodes pairs into the order of every training run: chosen and rejected in turn.</summary>
+    /// <exception cref="YapoException">As <see cref="Encode(PreferencePair)"/>.</exception>
+    internal EncodedSequence[] Sequences(IEnumerable<PreferencePair> pairs) => [.. pairs.Select(Encode).SelectMany(p => new[] { p.Chosen, p.Rejected })];
 
     /// <summary>
     /// Shortens a prompt to <paramref name="room"/> tokens: its first <paramref name="header"/> tokens (BOS and the template's opening of the first turn)

@@ -52,7 +52,7 @@ public sealed class PairCapture : IDisposable
         var train = PreferencePair.Load(options.Data);
         var validation = options.ValidationData is null ? [] : PreferencePair.Load(options.ValidationData);
         var encoder = new PairEncoder(model, options.Format, options.MaxTokens);
-        var sequences = train.Concat(validation).Select(encoder.Encode).SelectMany(p => new[] { p.Chosen, p.Rejected }).ToArray();
+        var sequences = encoder.Sequences(train.Concat(validation));
         var rows = sequences.Sum(s => (long)s.Tokens.Length);
         var stores = new Dictionary<int, ResidualStore>();
         try

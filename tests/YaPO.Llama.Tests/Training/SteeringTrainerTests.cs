@@ -83,6 +83,22 @@ public sealed class SteeringTrainerTests : NativeTest
     }
 
     [Fact]
+    public void Train_ResumedWithWeightsInAnotherLayout_IsRefused_SinceItsResidualsWouldRoundDifferently()
+    {
+        var options = Options(SteeringMethod.Yapo) with { CheckpointFolder = _world["checkpoint"], Resume = true };
+        using (var stop = new CancellationTokenSource())
+        {
+            var run = () => SteeringTrainer.Train(options, progress: p => { if (p.Step == 7) { stop.Cancel(); } }, cancellation: stop.Token);
+            run.Should().Throw<OperationCanceledException>();
+        }
+
+        var other = () => SteeringTrainer.Train(options with { ModelOptions = options.ModelOptions with { KeepLayout = true } });
+
+        other.Should().Throw<YapoException>().WithMessage("*keep_layout*");
+        File.Exists(options.Output).Should().BeFalse();
+    }
+
+    [Fact]
     public void Train_Caa_IsTheMeanDifferenceAtTheAnswers()
     {
         SteeringTrainer.Train(Options(SteeringMethod.Caa));
