@@ -56,7 +56,7 @@ run methods eval methods "${model[@]}" --sae "sae.gguf" "${sets[@]}" --test "$te
     --prompt-only "Think of {Label}." --seeds 3 --checkpoint "$out/.methods" --resume
 
 {
-    printf '| report | seconds | what it says first |\n|---|---|---|\n'
+    printf '| report | seconds, of its last start | what it says first |\n|---|---|---|\n'
     for report in "$out"/*.html; do
         name=$(basename "$report" .html)
         lead=$(grep -m1 -o '<p class="lead">.*</p>' "$report" | sed 's/<[^>]*>//g; s/|/\\|/g')
