@@ -180,6 +180,7 @@ typedef struct yapo_context_options {
     int32_t  swa_full;        /* 1 (default): keep the whole cache of sliding-window layers, needed to rewind */
     int32_t  flash_attention; /* -1 auto (default), 0 off, 1 on */
     int32_t  type_kv;         /* 0: F16 (default), 1: F32, 2: Q8_0 */
+    int32_t  embeddings;      /* 1: gives embeddings instead of logits (yapo_context_embedding); a batch is computed at once, n_ubatch is not read */
 } yapo_context_options;
 
 YAPO_API void        yapo_context_default_options(yapo_context_options * options);
@@ -224,6 +225,12 @@ YAPO_API void        yapo_context_cancel(yapo_context * context);
 YAPO_API yapo_status yapo_context_logits(const yapo_context * context, int32_t row, float * logits, int64_t capacity, yapo_error ** err);
 /* log softmax(logits[row])[ids[k]] in double precision, for k < n. */
 YAPO_API yapo_status yapo_context_logprobs(const yapo_context * context, int32_t row, const int32_t * ids, int64_t n, double * out, yapo_error ** err);
+
+/* The embedding of a sequence of the last decode, pooled over its tokens in that batch as the model's file says (mean, first or last token), not
+ * normalized. n: what yapo_context_embedding_size gives. A context without `embeddings`, or a sequence that was not in the batch, is
+ * YAPO_ERR_INVALID_ARGUMENT. yapo_context_create refuses `embeddings` for models whose file names no pooling (YAPO_ERR_UNSUPPORTED). */
+YAPO_API yapo_status yapo_context_embedding(const yapo_context * context, int32_t sequence, float * out, int64_t n, yapo_error ** err);
+YAPO_API yapo_status yapo_context_embedding_size(const yapo_context * context, int64_t * n, yapo_error ** err);
 
 /* Removes the cells of a sequence with position in [p0, p1); p1 < 0: to the end; sequence < 0: all sequences. A range inside the
  * sequence is refused: the hole could never be filled. Recurrent models forget whole sequences only (YAPO_ERR_UNSUPPORTED). */

@@ -14,6 +14,7 @@ internal struct yapo_context_options
     public int swa_full;
     public int flash_attention;
     public int type_kv;
+    public int embeddings;
 }
 
 [StructLayout(LayoutKind.Sequential)]
@@ -74,6 +75,12 @@ internal static unsafe partial class NativeMethods
 
     [LibraryImport(Library)]
     internal static partial yapo_status yapo_context_logprobs(ContextHandle context, int row, ReadOnlySpan<int> ids, long n, Span<double> logprobs, out nint err);
+
+    [LibraryImport(Library)]
+    internal static partial yapo_status yapo_context_embedding(ContextHandle context, int sequence, Span<float> embedding, long n, out nint err);
+
+    [LibraryImport(Library)]
+    internal static partial yapo_status yapo_context_embedding_size(ContextHandle context, out long n, out nint err);
 
     [LibraryImport(Library)]
     internal static partial yapo_status yapo_context_remove(ContextHandle context, int sequence, int p0, int p1, out nint err);

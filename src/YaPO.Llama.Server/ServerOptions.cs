@@ -42,6 +42,12 @@ public sealed record ServerOptions
     /// <summary>Length of an answer where the request does not say, in tokens.</summary>
     public int DefaultMaxTokens { get; init; } = 512;
 
+    /// <summary>Longest text of <c>/v1/embeddings</c>, in tokens, where the model gives embeddings. 8 bytes of memory for each of them and each token of the vocabulary.</summary>
+    public int EmbeddingTokens { get; init; } = 512;
+
+    /// <summary>Most texts of one request for embeddings.</summary>
+    public int EmbeddingLimit { get; init; } = 256;
+
     /// <summary>Slots, sizes and threads.</summary>
     public BatchEngineOptions Engine { get; init; } = new();
 }

@@ -25,6 +25,7 @@ YAPO_TEST(Context_BadOptions_Refused) {
     refused([](auto & o) { o.n_batch = 4000000000u; }, "n_batch");
     refused([](auto & o) { o.flash_attention = 2; }, "flash_attention");
     refused([](auto & o) { o.type_kv = 3; }, "type_kv");
+    refused([](auto & o) { o.embeddings = 2; }, "embeddings");
     CHECK(c == nullptr);
     // 16 entries a head are no whole Q8_0 block
     yapo_context_options o = options_of({});
@@ -42,6 +43,23 @@ YAPO_TEST(Context_Encoder_Refused) {
     yapo_context * c = nullptr;
     REFUSED(YAPO_ERR_UNSUPPORTED, "encoder", yapo_context_create(m.handle, nullptr, &c, &err));
     CHECK(c == nullptr);
+}
+
+// Embeddings themselves are held against an oracle from the managed side, on a model that has a pooling.
+YAPO_TEST(Context_EmbeddingsMisused_Refused) {
+    model m((random_model()));
+    yapo_context_options o = options_of({});
+    o.embeddings = 1;
+    yapo_context * none = nullptr;
+    REFUSED(YAPO_ERR_UNSUPPORTED, "names no pooling", yapo_context_create(m.handle, &o, &none, &err));
+    CHECK(none == nullptr);
+    context c(m);
+    c.decode(whole(random_tokens(5, 1)));
+    int64_t n = 0;
+    float x[64];
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "no embeddings", yapo_context_embedding_size(c.handle, &n, &err));
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "no embeddings", yapo_context_embedding(c.handle, 0, x, 64, &err));
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "NULL", yapo_context_embedding(nullptr, 0, x, 64, &err));
 }
 
 YAPO_TEST(Context_ModelFreedFirst_StillWorks) {

@@ -24,6 +24,7 @@ struct yapo_context : yapo::counted {
     int32_t n_seq_max = 0;
     bool     remote     = false; // an RPC server holds blocks
     uint64_t freed_seen = 0;     // of buffers_freed, when the graph was last built anew for it
+    bool    embeddings = false; // pooled ones, and no logits
     bool    no_alloc  = false; // of the model: there is nothing to compute with
 
     std::vector<uint8_t> outputs; // of the last successful decode, one flag per batch row; empty after a failed one

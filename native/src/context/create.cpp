@@ -59,6 +59,9 @@ yapo_context_options read_options(const yapo_context_options * given) {
     if (o.type_kv < 0 || o.type_kv > 2) {
         fail(YAPO_ERR_INVALID_ARGUMENT, "type_kv is %d, expected 0 (F16), 1 (F32) or 2 (Q8_0)", o.type_kv);
     }
+    if (o.embeddings < 0 || o.embeddings > 1) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "embeddings is %d, expected 0 (logits) or 1 (embeddings)", o.embeddings);
+    }
     return o;
 }
 
@@ -75,7 +78,11 @@ llama_context_params to_llama(const yapo_context_options & o, yapo_context & con
     p.flash_attn_type = flash[o.flash_attention + 1];
     p.type_k          = kv_types[o.type_kv];
     p.type_v          = kv_types[o.type_kv];
-    p.pooling_type    = LLAMA_POOLING_TYPE_NONE;
+    p.embeddings      = o.embeddings != 0;
+    p.pooling_type    = o.embeddings ? LLAMA_POOLING_TYPE_UNSPECIFIED : LLAMA_POOLING_TYPE_NONE; // unspecified: the file's
+    if (o.embeddings) {
+        p.n_ubatch = p.n_batch; // llama.cpp pools what it computes at once
+    }
     p.swa_full        = o.swa_full != 0;
     p.kv_unified      = true; // partial copies between sequences abort across separate streams
     p.cb_eval             = eval;
@@ -131,6 +138,12 @@ yapo_status yapo_context_create_with_eval(yapo_model * model, const yapo_context
         }
         if (!llama_get_memory(context->handle.get())) {
             fail(YAPO_ERR_UNSUPPORTED, "model %s is an encoder without a KV cache; only decoder-only language models are supported", model->path.c_str());
+        }
+        context->embeddings = options.embeddings != 0;
+        const enum llama_pooling_type pooling = llama_pooling_type(context->handle.get());
+        if (context->embeddings && (pooling == LLAMA_POOLING_TYPE_NONE || pooling == LLAMA_POOLING_TYPE_RANK)) {
+            fail(YAPO_ERR_UNSUPPORTED, "model %s gives no embeddings: %s", model->path.c_str(),
+                 pooling == LLAMA_POOLING_TYPE_RANK ? "it ranks (ARCHITECTURE.pooling_type is 4)" : "its file names no pooling (ARCHITECTURE.pooling_type)");
         }
         context->remote     = is_remote(*context->model);
         context->freed_seen = buffers_freed;

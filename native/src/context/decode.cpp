@@ -89,7 +89,7 @@ void decode(yapo_context & c, const yapo_batch & b, const first_positions & firs
     for (int32_t i = 0; i < n; ++i) {
         sequence[i] = b.sequences ? b.sequences[i] : 0;
         seq_id[i]   = &sequence[i];
-        outputs[i]  = b.outputs ? b.outputs[i] != 0 : i == n - 1;
+        outputs[i]  = c.embeddings || (b.outputs ? b.outputs[i] != 0 : i == n - 1); // pooling is over outputs
     }
     llama_batch batch = {};
     batch.n_tokens = n;
@@ -141,6 +141,9 @@ void decode(yapo_context & c, const yapo_batch & b, const first_positions & firs
 } // namespace
 
 const float * output_row(const yapo_context & c, int32_t row) {
+    if (c.embeddings) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "this context gives embeddings and no logits");
+    }
     if (c.outputs.empty()) {
         fail(YAPO_ERR_INVALID_ARGUMENT, "there are no logits: the last decode failed or none was made");
     }

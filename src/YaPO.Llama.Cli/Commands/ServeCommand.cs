@@ -24,6 +24,7 @@ internal static class ServeCommand
         int Queue,
         int PrefillChunk,
         int MaxTokens,
+        int EmbeddingTokens,
         int BodyLimit,
         int Grace,
         ServedVectorSettings Vectors,
@@ -57,13 +58,19 @@ internal static class ServeCommand
             HelpName = "N",
         }.Within(1, 65536);
         var maxTokens = new Option<int>("--max-tokens", "-n") { Description = "Longest answer in tokens where a request does not say.", DefaultValueFactory = _ => 512, HelpName = "N" }.Within(1, int.MaxValue);
+        var embedding = new Option<int>("--embedding-tokens")
+        {
+            Description = "Longest text of /v1/embeddings, in tokens, where the model's file names a pooling; each takes 8 bytes per token of the vocabulary.",
+            DefaultValueFactory = _ => 512,
+            HelpName = "N",
+        }.Within(1, 1 << 20);
         var body = new Option<int>("--body-limit") { Description = "Largest request body, in bytes.", DefaultValueFactory = _ => 1 << 20, HelpName = "BYTES" }.Within(1024, 1 << 30);
         var grace = new Option<int>("--grace") { Description = "Seconds that running answers have to finish after Ctrl+C; a second Ctrl+C leaves at once.", DefaultValueFactory = _ => 30, HelpName = "SECONDS" }.Within(0, 86400);
         var vectors = new ServedVectorOptions();
         var engine = new EngineOptions();
         var command = new Command("serve", "OpenAI-compatible server with per-request steering, and a web page. Exit code 0 when Ctrl+C let every running answer finish, 130 when some were cut off.")
         {
-            host, port, keys, name, cors, hosts, parallel, cells, queue, chunk, maxTokens, body, grace,
+            host, port, keys, name, cors, hosts, parallel, cells, queue, chunk, maxTokens, embedding, body, grace,
         };
         vectors.AddTo(command);
         engine.AddTo(command);
@@ -81,6 +88,7 @@ internal static class ServeCommand
                 parsed.GetValue(queue),
                 parsed.GetValue(chunk),
                 parsed.GetValue(maxTokens),
+                parsed.GetValue(embedding),
                 parsed.GetValue(body),
                 parsed.GetValue(grace),
                 vectors.Read(parsed),
@@ -111,6 +119,7 @@ internal static class ServeCommand
                 AllowedHosts = options.AllowedHosts,
                 CorsOrigin = options.CorsOrigin,
                 BodyLimit = options.BodyLimit,
+                EmbeddingTokens = options.EmbeddingTokens,
                 DefaultMaxTokens = options.MaxTokens,
                 Engine = new BatchEngineOptions
                 {

@@ -16,6 +16,7 @@ internal sealed class Routes(ServerOptions options, BatchEngine engine, PromptEn
 {
     private readonly CompletionEndpoint completions = new(engine, vectors, metrics);
     private readonly EffectsEndpoint effects = new(options, engine, encoder, vectors);
+    private readonly EmbeddingsEndpoint embeddings = new(options, engine.Model, encoder, vectors);
     private readonly ChatShape chatShape = new(encoder);
     private readonly TextShape textShape = new(encoder);
     private readonly long created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
@@ -24,7 +25,11 @@ internal sealed class Routes(ServerOptions options, BatchEngine engine, PromptEn
     {
         app.MapPost("/v1/chat/completions", ChatAsync);
         app.MapPost("/v1/completions", CompleteAsync);
-        app.MapPost("/v1/embeddings", (RequestDelegate)(_ => throw new ApiException(501, "this server has a language model, which gives no embeddings", code: "embeddings_not_supported")));
+        app.MapPost("/v1/embeddings", async http =>
+        {
+            using var body = await ReadAsync(http).ConfigureAwait(false);
+            await WriteAsync(http, await embeddings.EmbedAsync(new Fields(body.RootElement, ""), http.RequestAborted).ConfigureAwait(false)).ConfigureAwait(false);
+        });
         app.MapGet("/v1/models", http => WriteAsync(http, new { Object = "list", Data = Models() }));
         app.MapGet("/v1/models/{id}", http =>
         {
@@ -51,7 +56,11 @@ internal sealed class Routes(ServerOptions options, BatchEngine engine, PromptEn
         });
     }
 
-    public void Dispose() => effects.Dispose();
+    public void Dispose()
+    {
+        effects.Dispose();
+        embeddings.Dispose();
+    }
 
     private async Task ChatAsync(HttpContext http)
     {

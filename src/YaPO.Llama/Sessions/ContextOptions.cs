@@ -48,6 +48,9 @@ public sealed record ContextOptions
 
     /// <summary>Storage of keys and values.</summary>
     public CacheType CacheType { get; init; }
+
+    /// <summary>Gives embeddings, pooled as the model's file says, instead of logits. A batch is then computed at once: <see cref="MicroBatchSize"/> is not read.</summary>
+    public bool Embeddings { get; init; }
 }
 
 /// <summary>Counters of a context.</summary>

@@ -54,6 +54,7 @@ public sealed unsafe class LlamaContext : IDisposable
         native.swa_full = options.FullSlidingWindowCache ? 1 : 0;
         native.flash_attention = options.FlashAttention switch { null => -1, false => 0, true => 1 };
         native.type_kv = (int)options.CacheType;
+        native.embeddings = options.Embeddings ? 1 : 0;
         var (eval, data) = stock?.Callback ?? default;
         NativeMethods.yapo_context_create_with_eval(model.Handle, native, eval, data, out handle, out var err).Check(err);
 
@@ -184,6 +185,16 @@ public sealed unsafe class LlamaContext : IDisposable
         var logprobs = new double[ids.Length];
         NativeMethods.yapo_context_logprobs(handle, row, ids, ids.Length, logprobs, out var err).Check(err);
         return logprobs;
+    }
+
+    /// <summary>The embedding of a sequence of the last decode, pooled over its tokens as the model's file says, not normalized.</summary>
+    /// <exception cref="YapoException">The context gives logits (<see cref="ContextOptions.Embeddings"/>), or the sequence was not in the last decode.</exception>
+    public float[] Embedding(int sequence)
+    {
+        NativeMethods.yapo_context_embedding_size(handle, out var n, out var err).Check(err);
+        var embedding = new float[n];
+        NativeMethods.yapo_context_embedding(handle, sequence, embedding, n, out err).Check(err);
+        return embedding;
     }
 
     /// <summary>Drops the cells of a sequence with positions in [<paramref name="start"/>, <paramref name="end"/>); negative end: to the last; negative sequence: of all.</summary>

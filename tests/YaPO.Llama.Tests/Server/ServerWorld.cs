@@ -37,11 +37,11 @@ internal sealed class ServerWorld : IAsyncDisposable
 
     public HttpClient Http { get; }
 
-    public static async Task<ServerWorld> StartAsync(Func<ServerOptions, ServerOptions>? change = null)
+    public static async Task<ServerWorld> StartAsync(Func<ServerOptions, ServerOptions>? change = null, string? modelPath = null)
     {
         var folder = Path.Combine(Repository.Root, "models", "demo");
         var locator = new ModelLocator([folder]);
-        var model = LlamaModel.Load(Path.Combine(folder, "demo-f16.gguf"));
+        var model = LlamaModel.Load(modelPath ?? Path.Combine(folder, "demo-f16.gguf"));
         try
         {
             var options = new ServerOptions
