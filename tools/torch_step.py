@@ -6,7 +6,11 @@
 Same residuals, same vector, same upper blocks: the weights of the same GGUF as F32, read here without yapo-llama. Gemma-2 models of types F32, F16, Q8_0,
 Q4_K and Q6_K. Prints one JSON document. Needs NumPy and PyTorch (Debian: python3-torch); without them it says so and exits with 77.
 """
-import argparse, json, resource, struct, sys, time
+import argparse, json, os, resource, struct, sys, time
+early = argparse.ArgumentParser(add_help=False)
+early.add_argument("--threads", default="1")
+threads = early.parse_known_args()[0].threads
+os.environ.update({name: threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")})  # read when the library is loaded
 try:
     import numpy as np, torch
 except ImportError as e:
