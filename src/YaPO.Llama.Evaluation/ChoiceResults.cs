@@ -1,4 +1,5 @@
 using YaPO.Llama.Datasets;
+using YaPO.Llama.Evaluation.Suites;
 
 namespace YaPO.Llama.Evaluation;
 
@@ -14,12 +15,14 @@ public static class ChoiceResults
         Interval.Of([.. items.Select(i => i.Topic)], [.. items.Zip(scores, (item, s) => item.Answer == Best(s) ? 1.0 : 0)]);
 
     /// <summary>Share of generated answers that contain the telling part of the option with <paramref name="label"/> and of no other.</summary>
-    public static Interval Generated(IReadOnlyList<MultipleChoiceItem> items, IReadOnlyList<string> answers, string label) =>
-        Interval.Of([.. items.Select(i => i.Topic)], [.. items.Zip(answers, (item, answer) =>
-        {
-            var found = item.Contents!.Select((content, o) => (content, o)).Where(x => Holds(answer, x.content)).ToList();
-            return found.Count == 1 && item.Labels![found[0].o] == label ? 1.0 : 0;
-        })]);
+    public static Interval Generated(IReadOnlyList<MultipleChoiceItem> items, IReadOnlyList<string> answers, string label) => Interval.Of(GeneratedItems(items, answers, label));
+
+    /// <summary>The same, item by item: 1 or 0.</summary>
+    public static IReadOnlyList<ItemOutcome> GeneratedItems(IReadOnlyList<MultipleChoiceItem> items, IReadOnlyList<string> answers, string label) => [.. items.Zip(answers, (item, answer) =>
+    {
+        var found = item.Contents!.Select((content, o) => (content, o)).Where(x => Holds(answer, x.content)).ToList();
+        return new ItemOutcome(item.Id, item.Topic, found.Count == 1 && item.Labels![found[0].o] == label ? 1 : 0);
+    })];
 
     /// <summary>Share of generated answers that are exactly the right option.</summary>
     public static Interval Exact(IReadOnlyList<MultipleChoiceItem> items, IReadOnlyList<string> answers) =>

@@ -22,8 +22,8 @@ internal sealed class StrengthChoice(
     public (double Strength, bool KeepsBudgets, IReadOnlyList<TriedStrength> Tried) For(Arm arm, bool everything)
     {
         var grid = strengths.OrderBy(Math.Abs).ToList();
-        var values = grid.Select(s => Interval.Of(Primary(validation, measure(validation, arm.At(s), arm.Name)))).ToList();
-        var tried = grid.Select((s, i) => new TriedStrength(s, values[i].Value)).ToList();
+        var outcomes = grid.Select(s => Primary(validation, measure(validation, arm.At(s), arm.Name))).ToList();
+        var tried = grid.Select((s, i) => new TriedStrength(s, Interval.Of(outcomes[i]).Value)).ToList();
         bool Allowed(int i)
         {
             if (kl is not null && klBudget is not null && tried[i].KlPerToken is null)
@@ -45,7 +45,7 @@ internal sealed class StrengthChoice(
             _ = Enumerable.Range(0, grid.Count).Select(Allowed).ToList();
         }
 
-        var (index, keeps) = StrengthRule.Choose(values, Allowed, validation.LowerIsBetter);
+        var (index, keeps) = StrengthRule.Choose(outcomes, Allowed, validation.LowerIsBetter);
         return (grid[index], keeps, tried);
     }
 

@@ -1,4 +1,5 @@
 using YaPO.Llama.Datasets;
+using YaPO.Llama.Evaluation.Suites;
 using YaPO.Llama.Models;
 using YaPO.Llama.Sessions;
 
@@ -62,23 +63,22 @@ public sealed class VectorEvaluator : IDisposable
 
     /// <summary>
     /// Tries strengths on validation. Among those that cost at most <see cref="StrengthRule.KnowledgeBudget"/> of the validation knowledge (the smallest strength
-    /// where none does), chosen is the smallest whose share of wanted generated answers lies within one standard error of the best: more strength that
-    /// gains nothing measurable only costs. Log-probabilities alone would choose strengths at which the ranking of four given answers is right and the
+    /// where none does), chosen is what <see cref="StrengthRule"/> takes by the share of wanted generated answers. Log-probabilities alone would choose strengths at which the ranking of four given answers is right and the
     /// model's own text has long collapsed.
     /// </summary>
     public (float Strength, List<StrengthPoint> Points) ChooseStrength(AttachedVector vector, string label, IEnumerable<float> strengths, CancellationToken cancellation = default)
     {
         var baseline = ChoiceResults.Accuracy(_suite.KnowledgeValidation, _scorer.Score(_suite.KnowledgeValidation, Steering.None, cancellation)).Value;
         var points = new List<StrengthPoint>();
-        var generated = new List<Interval>();
+        var generated = new List<IReadOnlyList<ItemOutcome>>();
         foreach (var strength in strengths.Order())
         {
             var steering = Steering.Of(vector, strength);
-            generated.Add(ChoiceResults.Generated(_suite.Validation, _scorer.Generate(_suite.Validation.Select(i => i.Prompt), steering, cancellation: cancellation), label));
+            generated.Add(ChoiceResults.GeneratedItems(_suite.Validation, _scorer.Generate(_suite.Validation.Select(i => i.Prompt), steering, cancellation: cancellation), label));
             points.Add(new StrengthPoint(
                 strength,
                 ChoiceResults.Preferred(_suite.Validation, _scorer.Score(_suite.Validation, steering, cancellation), label).Value,
-                generated[^1].Value,
+                Interval.Of(generated[^1]).Value,
                 ChoiceResults.Accuracy(_suite.KnowledgeValidation, _scorer.Score(_suite.KnowledgeValidation, steering, cancellation)).Value));
         }
 

@@ -47,7 +47,7 @@ internal sealed class EvaluationOptions
 
     private readonly Option<string?> validation = new("--validation")
     {
-        Description = "Data that chooses the strength of the vector and of every control, by one rule: the smallest within one standard error of the best (default: none, the strength of --vector is used).",
+        Description = "Data that chooses the strength of the vector and of every control, by one rule: the smallest not measurably worse than the best, paired over the same items (default: none, the strength of --vector is used).",
         HelpName = "FILE",
     };
 

@@ -102,11 +102,13 @@ internal sealed class TransferRun(EvalTransferCommand.Options options, CommandCo
         var neutral = _settings.NeutralText(scorer);
         var knowledge = _settings.ValidationKnowledge is null ? null : SuiteFile.Load(_settings.ValidationKnowledge).Suite(null);
         string Key(double strength) => string.Create(CultureInfo.InvariantCulture, $"{name}/{strength:R}");
-        Interval Value(string stage, string key, ISuite suite, Steering steering)
+        List<ItemOutcome> Outcomes(string stage, string key, ISuite suite, Steering steering)
         {
             cancellation.ThrowIfCancellationRequested();
-            return folder.Log.Get($"{stage}/{key}", () => Interval.Of([.. suite.Run(scorer, steering, cancellation).Where(o => o.Group == suite.PrimaryGroup)]));
+            return folder.Log.Get<List<ItemOutcome>>($"{stage} items/{key}", () => [.. suite.Run(scorer, steering, cancellation).Where(o => o.Group == suite.PrimaryGroup)]);
         }
+
+        double Knowledge(string key, Steering steering) => Interval.Of(Outcomes("knowledge", key, knowledge!, steering)).Value;
 
         bool Allowed(double strength) =>
             (neutral is null || folder.Log.Get($"kl/{Key(strength)}", () =>
@@ -114,10 +116,9 @@ internal sealed class TransferRun(EvalTransferCommand.Options options, CommandCo
                 var readings = scorer.Read(neutral, subject.At(strength), cancellation);
                 return readings.Sum(r => r.Kl) / readings.Sum(r => r.Tokens);
             }) <= _settings.KlBudget)
-            && (knowledge is null || StrengthRule.KeepsKnowledge(
-                Value("knowledge", $"{name}/unsteered", knowledge, Steering.None).Value, Value("knowledge", Key(strength), knowledge, subject.At(strength)).Value));
-        var values = options.Strengths.Select(s => Value("validation", Key(s), chooser, subject.At(s))).ToList();
-        return (subject, options.Strengths[StrengthRule.Choose(values, i => Allowed(options.Strengths[i]), chooser.LowerIsBetter).Index]);
+            && (knowledge is null || StrengthRule.KeepsKnowledge(Knowledge($"{name}/unsteered", Steering.None), Knowledge(Key(strength), subject.At(strength))));
+        var outcomes = options.Strengths.Select(s => Outcomes("validation", Key(s), chooser, subject.At(s))).ToList();
+        return (subject, options.Strengths[StrengthRule.Choose(outcomes, i => Allowed(options.Strengths[i]), chooser.LowerIsBetter).Index]);
     }
 
     private int Layer()

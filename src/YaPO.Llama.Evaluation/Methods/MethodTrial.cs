@@ -75,26 +75,26 @@ public sealed class MethodTrial
     public MethodOutcome Measure(string key, SubjectVector subject)
     {
         var vector = subject.Parts[0].Vector;
-        var points = new List<(double Strength, double Relative, Interval Value)>();
+        var points = new List<(double Strength, double Relative, List<ItemOutcome> Outcomes)>();
         foreach (var shift in Shifts)
         {
             var strength = Known($"{key}/strength/{FormattableString.Invariant($"{shift}")}", () => Reach(vector, shift));
             if (strength is { } s)
             {
-                points.Add((s, _meter.Measure(vector, s).Relative, Known(Key(key, "validation", s), () => Interval.Of(Primary(_validation, _validation.Run(_scorer, subject.At(s), _cancellation))))));
+                points.Add((s, _meter.Measure(vector, s).Relative, Validation(key, subject, s)));
             }
         }
 
         if (points.Count == 0)
         {
             // It only removes what is hardly ever active: more strength changes nothing, and its own unit is as good as any.
-            points.Add((1, _meter.Measure(vector, 1).Relative, Known(Key(key, "validation", 1), () => Interval.Of(Primary(_validation, _validation.Run(_scorer, subject.At(1), _cancellation))))));
+            points.Add((1, _meter.Measure(vector, 1).Relative, Validation(key, subject, 1)));
         }
 
         double? Kl(double s) => _suites.Neutral is { } text ? Known(Key(key, "kl", s), () => TextMeter.KlPerToken(_scorer.Read(text, subject.At(s), _cancellation))) : null;
         bool Keeps(double s) => _suites.ValidationKnowledge is not { } kept
             || StrengthRule.KeepsKnowledge(Mean("unsteered/validation knowledge", kept, Steering.None), Mean(Key(key, "validation knowledge", s), kept, subject.At(s)));
-        var (index, within) = StrengthRule.Choose([.. points.Select(p => p.Value)], i => !(Kl(points[i].Strength) > _suites.KlBudget) && Keeps(points[i].Strength), _validation.LowerIsBetter);
+        var (index, within) = StrengthRule.Choose([.. points.Select(p => p.Outcomes)], i => !(Kl(points[i].Strength) > _suites.KlBudget) && Keeps(points[i].Strength), _validation.LowerIsBetter);
         var chosen = points[index];
         var steering = subject.At(chosen.Strength);
         return new MethodOutcome(
@@ -102,7 +102,7 @@ public sealed class MethodTrial
             chosen.Relative,
             within,
             Kl(chosen.Strength),
-            [.. points.Select(p => new SensitivityPoint(p.Relative, p.Strength, p.Value.Value, Sampled(Key(key, "knowledge sample", p.Strength), subject.At(p.Strength))))],
+            [.. points.Select(p => new SensitivityPoint(p.Relative, p.Strength, Interval.Of(p.Outcomes).Value, Sampled(Key(key, "knowledge sample", p.Strength), subject.At(p.Strength))))],
             Outcomes($"{key}/test", _suites.Test, steering),
             _suites.Knowledge is { } k ? Outcomes($"{key}/knowledge", k, steering) : null,
             Shares($"{key}/labels", steering));
@@ -120,6 +120,9 @@ public sealed class MethodTrial
             return null; // it only removes what is active
         }
     }
+
+    private List<ItemOutcome> Validation(string key, SubjectVector subject, double strength) =>
+        Known(Key(key, "validation items", strength), () => Primary(_validation, _validation.Run(_scorer, subject.At(strength), _cancellation)).ConvertAll(o => o with { Text = null }));
 
     private List<ItemOutcome> Outcomes(string key, ISuite suite, Steering steering) => Known(key, () => suite.Run(_scorer, steering, _cancellation).Select(o => o with { Text = null }).ToList());
 

@@ -36,8 +36,8 @@ public sealed record TuneOptions
 
 /// <summary>
 /// Chooses among vectors and strengths under a budget of KL(π_0 ‖ π_λ) on neutral text. For each candidate the strength that spends the budget is found by bisection; shares of it are
-/// tried on a sample of the validation items, and for the best candidates on all of them. Chosen is the candidate with the highest value, at the smallest strength within one standard
-/// error of its best. Deterministic; every measurement goes through the log, so that an interrupted search ends with the same result.
+/// tried on a sample of the validation items, and for the best candidates on all of them. Chosen is the candidate with the highest value, at the strength that <see cref="StrengthRule"/>
+/// takes. Deterministic; every measurement goes through the log, so that an interrupted search ends with the same result.
 /// </summary>
 public sealed class TuneSearch
 {
@@ -77,7 +77,7 @@ public sealed class TuneSearch
         {
             var arm = Arm.Of(c.Subject);
             var largest = Spend(c.Name, arm, _options.KlBudget);
-            return (Candidate: c, Arm: arm, largest.Strength, largest.Spends, Points: _options.Coarse.Select(share => new TunePoint(share * largest.Strength, Value("coarse", c.Name, sample, arm, share * largest.Strength))).ToList());
+            return (Candidate: c, Arm: arm, largest.Strength, largest.Spends, Points: _options.Coarse.Select(share => new TunePoint(share * largest.Strength, Coarse(c.Name, sample, arm, share * largest.Strength))).ToList());
         }).ToList();
 
         var leader = coarse.SelectMany(c => c.Points).MaxBy(p => sign * p.Value.Value)!.Value;
@@ -88,14 +88,14 @@ public sealed class TuneSearch
         var reports = coarse.Select(c => new CandidateReport(
             c.Candidate.Name, c.Candidate.Subject.Parts[0].Vector.Layer, c.Candidate.Subject.Parts[0].Positions.ToString(), c.Candidate.Subject.Parts[0].Vector.K, c.Strength, c.Spends, c.Points,
             finalists.Contains(c.Candidate.Name)
-                ? [.. _options.Fine.Select(share => share * c.Strength).Select(s => new TunePoint(s, Value("fine", c.Candidate.Name, validation, c.Arm, s), Kl(c.Candidate.Name, c.Arm, s)))]
+                ? [.. _options.Fine.Select(share => share * c.Strength).Select(s => new TunePoint(s, Interval.Of(Fine(c.Candidate.Name, validation, c.Arm, s)), Kl(c.Candidate.Name, c.Arm, s)))]
                 : [])).ToList();
 
         var (best, point, keeps) = reports.Where(r => r.Fine.Count > 0)
             .Select(r =>
             {
                 var arm = coarse.Single(c => c.Candidate.Name == r.Name).Arm;
-                var (index, allowed) = StrengthRule.Choose([.. r.Fine.Select(p => p.Value)], i => r.Fine[i].KlPerToken <= _options.KlBudget * 1.05 && KeepsKnowledge(r.Name, arm, r.Fine[i].Strength), validation.LowerIsBetter);
+                var (index, allowed) = StrengthRule.Choose([.. r.Fine.Select(p => Fine(r.Name, validation, arm, p.Strength))], i => r.Fine[i].KlPerToken <= _options.KlBudget * 1.05 && KeepsKnowledge(r.Name, arm, r.Fine[i].Strength), validation.LowerIsBetter);
                 return (Report: r, Point: r.Fine[index], Keeps: allowed);
             })
             .OrderByDescending(x => x.Keeps).ThenByDescending(x => sign * x.Point.Value.Value).ThenBy(x => x.Point.KlPerToken).ThenBy(x => x.Report.Name, StringComparer.Ordinal).First();
@@ -195,10 +195,16 @@ public sealed class TuneSearch
         return _kl.At(arm, strength, _cancellation);
     });
 
-    private Interval Value(string stage, string name, ISuite suite, Arm arm, double strength) => _log.Get(Key(stage, name, strength), () =>
+    private Interval Coarse(string name, ISuite sample, Arm arm, double strength) => _log.Get(Key("coarse", name, strength), () =>
     {
-        Status($"{name}: {stage} pass at strength {strength:0.###}");
-        return Interval.Of(Primary(suite, suite.Run(_scorer, arm.At(strength), _cancellation)));
+        Status($"{name}: coarse pass at strength {strength:0.###}");
+        return Interval.Of(Primary(sample, sample.Run(_scorer, arm.At(strength), _cancellation)));
+    });
+
+    private List<ItemOutcome> Fine(string name, ISuite suite, Arm arm, double strength) => _log.Get(Key("fine items", name, strength), () =>
+    {
+        Status($"{name}: fine pass at strength {strength:0.###}");
+        return Primary(suite, suite.Run(_scorer, arm.At(strength), _cancellation));
     });
 
     private List<ItemOutcome> Outcomes(string stage, string name, ISuite suite, Steering steering) => _log.Get($"{stage}/{name}", () =>

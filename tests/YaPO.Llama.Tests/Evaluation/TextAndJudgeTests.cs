@@ -150,15 +150,6 @@ public sealed class TextAndJudgeTests(RandomModelFile file) : NativeTest, IClass
         FluentActions.Invoking(() => new ModelJudge(model, "x", "no place")).Should().Throw<YapoException>().WithMessage("*{answer}*");
     }
 
-    [Theory]
-    [InlineData(new[] { 0.5, 0.8, 0.81 }, new[] { true, true, true }, false, 1)]
-    [InlineData(new[] { 0.5, 0.8, 0.9 }, new[] { true, true, true }, false, 2)]
-    [InlineData(new[] { 0.5, 0.8, 0.9 }, new[] { true, false, false }, false, 0)]
-    [InlineData(new[] { 0.5, 0.8, 0.9 }, new[] { false, false, false }, false, 0)]
-    [InlineData(new[] { 3.0, 2.0, 1.99 }, new[] { true, true, true }, true, 1)]
-    public void StrengthRule_SmallestWithinOneStandardError(double[] values, bool[] allowed, bool lowerIsBetter, int expected) =>
-        StrengthRule.Choose([.. values.Select(v => new Interval(v, v - 0.04, v + 0.04, 100))], allowed, lowerIsBetter).Should().Be(expected);
-
     private static double[][] LogSoftmax(LlamaModel model, int[] tokens, AttachedVector? vector)
     {
         using var context = new LlamaContext(model, new ContextOptions { ContextSize = 64, Threads = 1 });

@@ -281,25 +281,6 @@ public sealed class TrialTests(CliWorld world) : NativeTest, IClassFixture<CliWo
         (none.Strength, none.KeepsBudgets).Should().Be((0.5, false));
     }
 
-    [Fact]
-    public void StrengthRule_AskedLazily_ChoosesAsIfItKnewAll()
-    {
-        var random = new Random(5);
-        for (var trial = 0; trial < 2000; trial++)
-        {
-            var n = random.Next(1, 9);
-            var values = Enumerable.Range(0, n).Select(_ => random.NextDouble()).Select(v => new Interval(v, v - (0.2 * random.NextDouble()), v + (0.2 * random.NextDouble()), 50)).ToList();
-            var allowed = values.Select(_ => random.Next(3) > 0).ToList();
-            var lower = random.Next(2) == 0;
-            var sign = lower ? -1 : 1;
-            var left = Enumerable.Range(0, n).Where(i => allowed[i]).ToList();
-            var best = left.Count == 0 ? null : values[left.MaxBy(i => sign * values[i].Value)];
-            var expected = best is null ? 0 : left.First(i => sign * values[i].Value >= (sign * best.Value) - best.StandardError);
-
-            StrengthRule.Choose(values, i => allowed[i], lower).Should().Be((expected, best is not null));
-        }
-    }
-
     private SubjectVector Subject() => SubjectVector.Of("sparse", SteeringFile.Load(world.Vector).Vectors[0], 1);
 
     private float[] Rows()

@@ -55,21 +55,21 @@ public sealed class BehaviourMeasurement(Workplace place, Behaviour behaviour, C
     private (float Strength, List<MannersPoint> Points) ChooseStrength(SteeredScorer scorer, AttachedVector vector)
     {
         var unsteered = Knowledge(scorer, _knowledgeValidation, Evaluation.Steering.None).Value;
-        var (points, gains) = (new List<MannersPoint>(), new List<Interval>());
+        var (points, gains) = (new List<MannersPoint>(), new List<IReadOnlyList<ItemOutcome>>());
         foreach (var strength in Strengths)
         {
-            var manners = Measure(scorer, _validation, Evaluation.Steering.Of(vector, strength));
-            gains.Add(manners.AsExpected);
+            gains.Add(Suite(_validation).Run(scorer, Evaluation.Steering.Of(vector, strength), cancellation));
+            var manners = Manners(gains[^1]);
             points.Add(new MannersPoint(strength, manners.Declined.Value, manners.Right.Value, Knowledge(scorer, _knowledgeValidation, Evaluation.Steering.Of(vector, strength)).Value));
         }
 
         return (points[StrengthRule.Choose(gains, [.. points.Select(p => StrengthRule.KeepsKnowledge(unsteered, p.Knowledge))])].Strength, points);
     }
 
-    private Manners Measure(SteeredScorer scorer, IReadOnlyList<RefusalItem> items, Evaluation.Steering steering)
+    private static RefusalSuite Suite(IReadOnlyList<RefusalItem> items) => new(items, RefusalRule.Default, new GenerationOptions { MaxTokens = 48, Sampler = SamplerOptions.Greedy });
+
+    private static Manners Manners(IReadOnlyList<ItemOutcome> outcomes)
     {
-        var suite = new RefusalSuite(items, RefusalRule.Default, new GenerationOptions { MaxTokens = 48, Sampler = SamplerOptions.Greedy });
-        var outcomes = suite.Run(scorer, steering, cancellation);
         Interval Share(bool declinable, Func<ItemOutcome, bool> holds)
         {
             var some = outcomes.Where(o => o.Refusal!.Expected == declinable).ToList();
@@ -78,6 +78,8 @@ public sealed class BehaviourMeasurement(Workplace place, Behaviour behaviour, C
 
         return new Manners(Share(true, o => o.Refusal!.Refused), Share(false, o => o.Refusal!.Refused), Share(false, o => o.Refusal!.Right == true), Interval.Of(outcomes));
     }
+
+    private Manners Measure(SteeredScorer scorer, IReadOnlyList<RefusalItem> items, Evaluation.Steering steering) => Manners(Suite(items).Run(scorer, steering, cancellation));
 
     /// <summary>The unsteered residuals of a question, without BOS, which is not steered.</summary>
     private IEnumerable<float> Rows(SteeredScorer scorer, RefusalItem item, int layer, int width) =>

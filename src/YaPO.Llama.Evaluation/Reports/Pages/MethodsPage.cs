@@ -24,7 +24,7 @@ public static class MethodsPage
             [
                 new ReportSection(
                     "On test data",
-                    "Strengths were chosen on validation data by one rule: the smallest within one standard error of the best, within the budgets of KL and knowledge where there are some.",
+                    "Strengths were chosen on validation data by one rule: the smallest not measurably worse than the best (paired over the same questions, one standard error of the difference), within the budgets of KL and knowledge where there are some.",
                     [
                         ReportTable.Of(
                             report.Rows, r => r.Name == "yapo",

@@ -44,7 +44,7 @@ public static class TunePage
             [
                 .. report.Test is { } test ? [Section("On test data, measured once", test, report, show)] : Array.Empty<ReportSection>(),
                 Section("On the validation data, which chose", report.Validation, report, show),
-                new ReportSection("Fine pass", "Smallest strength within one standard error of the best, within the budget.", parts),
+                new ReportSection("Fine pass", "Smallest strength not measurably worse than the best (paired, one standard error of the difference), within the budget.", parts),
                 new ReportSection(
                     "Coarse pass",
                     "Every candidate on a sample of the validation items, at shares of the strength that spends the budget.",
