@@ -35,7 +35,7 @@ extern "C" {
 #endif
 
 /* Matched exactly by the managed side at load. */
-#define YAPO_ABI_VERSION 5
+#define YAPO_ABI_VERSION 6
 
 typedef enum yapo_status {
     YAPO_OK                   = 0,

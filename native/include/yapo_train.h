@@ -1,7 +1,7 @@
 /* yapo_train.h - training over ggml: the C ABI of libyapo's trainers (C11). Conventions as in yapo.h.
  *
  * The native side computes losses and gradients; data order, schedules, AdamW on a steering vector, checkpoints and
- * logs belong to the managed side, where they are easy to test. Every handle computes with one thread and is used by one
+ * logs belong to the managed side, where they are easy to test. Every handle computes with one thread (or on one device) and is used by one
  * thread at a time: parallelism is several workers, whose results the caller adds in a fixed order, so that the thread
  * count never changes a result.
  *
@@ -58,6 +58,12 @@ typedef struct yapo_upper_worker yapo_upper_worker; /* graph and buffers of one 
 /* Loads blocks layer+1 .. n_layer-1, final norm and head of a GGUF (any quantization) of a supported architecture (gemma2, gemma3, llama, qwen2, qwen3). */
 YAPO_API yapo_status yapo_upper_load(const char * gguf_path, int32_t layer, yapo_upper ** out, yapo_error ** err);
 YAPO_API void        yapo_upper_free(yapo_upper * upper);
+/* Copies the weights to a device: workers created from now on compute there, with the same mathematics in plain ggml ops. device: a name of yapo_devices, or
+ * of the devices of the RPC servers "host:port,host:port" (rpc; NULL: none); "cpu" is the CPU backend in plain ops, slower than the fused kernels that workers
+ * use without this call. The device holds each matrix twice: as in the file, and transposed (F32, F16 and BF16 in their type, quantized ones as Q8_0). One worker
+ * is enough: it uses the whole device. YAPO_ERR_OUT_OF_MEMORY where they do not fit; a worker's first call on a device that lacks an operation is
+ * YAPO_ERR_UNSUPPORTED, and names it. */
+YAPO_API yapo_status yapo_upper_place(yapo_upper * upper, const char * device, const char * rpc, yapo_error ** err);
 YAPO_API yapo_status yapo_upper_worker_create(yapo_upper * upper, yapo_upper_worker ** out, yapo_error ** err);
 YAPO_API void        yapo_upper_worker_free(yapo_upper_worker * worker);
 

@@ -21,7 +21,7 @@ internal enum yapo_status
 internal static unsafe partial class NativeMethods
 {
     /// <summary><c>YAPO_ABI_VERSION</c> of the headers that these bindings mirror.</summary>
-    internal const uint YAPO_ABI_VERSION = 5;
+    internal const uint YAPO_ABI_VERSION = 6;
 
     [LibraryImport(Library)]
     internal static partial yapo_status yapo_error_status(nint err);

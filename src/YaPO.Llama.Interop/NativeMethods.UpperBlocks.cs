@@ -81,6 +81,9 @@ internal static unsafe partial class NativeMethods
     [LibraryImport(Library)]
     internal static partial void yapo_upper_free(nint upper);
 
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial yapo_status yapo_upper_place(UpperHandle upper, string device, string? rpc, out nint err);
+
     [LibraryImport(Library)]
     internal static partial yapo_status yapo_upper_worker_create(UpperHandle upper, out UpperWorkerHandle worker, out nint err);
 

@@ -189,9 +189,13 @@ public static class SteeringTrainer
     {
         int Latents(IEnumerable<TrainedLayer> of) => options.Method == SteeringMethod.Yapo ? of.Sum(l => l.Sae!.Info.Width) : 0;
         var optimizes = options.Method is SteeringMethod.Yapo or SteeringMethod.Bipo;
-        return TrainingMemory.Estimate(
-            gguf, layers[0].Layer, Latents(layers.Take(1)), longest, rows * layers.Length, optimizes ? options.Engine.WorkersFor(options.WorkerCount) : 1, Latents(layers.Skip(1)),
-            optimizes ? options.Engine.HostBytesPerWeight : 0, options.ModelOptions.KeepLayout);
+        var (lowest, layer, higher) = (Latents(layers.Take(1)), layers[0].Layer, Latents(layers.Skip(1)));
+        var device = optimizes ? options.Engine.Device : null;
+        var captures = device is not null && options.ModelOptions.GpuLayers < 0 && device.Name.Equals(options.ModelOptions.Device, StringComparison.OrdinalIgnoreCase); // all blocks on the device, none here
+        var memory = TrainingMemory.Estimate(
+            gguf, layer, lowest, longest, rows * layers.Length, optimizes ? options.Engine.WorkersFor(options.WorkerCount) : 1, higher,
+            optimizes ? options.Engine.HostBytesPerWeight : 0, options.ModelOptions.KeepLayout || captures);
+        return device is null ? memory : memory with { Activations = 0, Device = DeviceMemory.Estimate(gguf, device, layer, lowest, higher, longest, captures) };
     }
 
     private static string RunConfig(SteeringTrainingOptions options, string config, string modelHash, string dataHash, string? validationHash, TrainedLayer[] layers)

@@ -9,36 +9,6 @@ using namespace yapo_test::upper;
 
 namespace {
 
-struct variant {
-    const char * what;
-    random_model model;
-    double       llama_tolerance; // per token, in nats: ggml's F16 GELU table in the Gemmas, rounding elsewhere
-};
-
-std::vector<variant> variants() {
-    std::vector<variant> all;
-    const auto add = [&](const char * what, const char * arch, double tolerance) -> random_model & {
-        all.push_back({what, upper_model(), tolerance});
-        all.back().model.arch = arch;
-        return all.back().model;
-    };
-    add("gemma2", "gemma2", 2e-3);
-    random_model & gemma3 = add("gemma3, both kinds of blocks, scaled RoPE", "gemma3", 2e-3);
-    gemma3.n_layer      = 7; // block 5 sees everything, the others slide
-    gemma3.rope_base    = 1e6f;
-    gemma3.rope_scaling = 8.0f;
-    random_model & llama = add("llama, RoPE factors, head of its own", "llama", 1e-5);
-    llama.rope_base    = 5e5f;
-    llama.rope_factors = true;
-    llama.untied_head  = true;
-    add("llama, linear RoPE scaling", "llama", 1e-5).rope_scaling = 4.0f;
-    random_model & qwen2 = add("qwen2", "qwen2", 1e-5);
-    qwen2.rope_base = 1e6f;
-    qwen2.head_dim  = qwen2.d_model / qwen2.n_head; // llama.cpp's graph wants it so
-    add("qwen3", "qwen3", 1e-5).rope_base = 1e6f;
-    return all;
-}
-
 double llama_logprob(const problem & p) {
     llama_model * model = llama_model_load_from_file(p.path.c_str(), llama_model_default_params());
     CHECK(model);

@@ -16,6 +16,15 @@ namespace yapo_test::upper {
 constexpr int layer = 1;
 
 random_model upper_model(uint64_t seed = 17);
+random_model wide_model(uint64_t seed); // sizes that K-quants divide
+
+// Every architecture that training supports, with its peculiarities.
+struct variant {
+    const char * what;
+    random_model model;
+    double       llama_tolerance; // per token, in nats: ggml's F16 GELU table in the Gemmas, rounding elsewhere
+};
+std::vector<variant> variants();
 
 struct latents {
     int64_t f, d;
@@ -103,8 +112,10 @@ struct session {
     yapo_upper *        upper = nullptr;
     yapo_upper_worker * worker = nullptr;
     int32_t             layer_;
-    explicit session(const std::string & path, int at = layer) : layer_(at) {
+    // device, rpc: as yapo_upper_place; NULL: on the mapped weights.
+    explicit session(const std::string & path, int at = layer, const char * device = nullptr, const char * rpc = nullptr) : layer_(at) {
         OK(yapo_upper_load(path.c_str(), at, &upper, &err));
+        if (device) OK(yapo_upper_place(upper, device, rpc, &err));
         OK(yapo_upper_worker_create(upper, &worker, &err));
     }
     ~session() {

@@ -1,8 +1,6 @@
 // Upper blocks: completion log-probability and its gradient in a steering vector, against a double-precision oracle.
 #include "train_upper_problem.h"
 
-#include "train/upper/worker.h"
-
 using namespace yapo_test;
 using namespace yapo_test::upper;
 

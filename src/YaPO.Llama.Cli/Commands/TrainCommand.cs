@@ -63,7 +63,7 @@ internal static class TrainCommand
         var strength = SingleOptions.Number("--recommended-strength", "Strength recorded for those who give none; 1 is what was trained.", 1.0, -1e6, 1e6, "X");
         var type = new Option<string>("--type") { Description = "Storage of the decoder rows: f32, bf16 or f16.", DefaultValueFactory = _ => "f32", HelpName = "TYPE" }.OneOf("f32", "bf16", "f16");
         var checkpointOptions = new CheckpointOptions(30);
-        var engine = new Option<string>("--engine") { Description = "What computes gradients: ggml, on the model as it is, by the CPU; torch, on a TorchSharp float copy, by the CPU or a CUDA device (in builds with it).", DefaultValueFactory = _ => GradientEngine.Ggml, HelpName = "ENGINE" }.OneOf(GradientEngine.Ggml, GradientEngine.Torch);
+        var engine = new Option<string>("--engine") { Description = "What computes gradients: ggml, on the model as it is, by the CPU or the --device; torch, on a TorchSharp float copy, by the CPU or a CUDA device (in builds with it).", DefaultValueFactory = _ => GradientEngine.Ggml, HelpName = "ENGINE" }.OneOf(GradientEngine.Ggml, GradientEngine.Torch);
         var torchType = new Option<string>("--torch-type") { Description = "Weights of the float copy of --engine torch: f32 or bf16 (default: f32).", HelpName = "TYPE" }.OneOf("f32", "bf16");
         var dryRun = new Option<bool>("--dry-run") { Description = "Measure one pair, print what the run would take in time and memory, write nothing." };
         var json = SingleOptions.Json();

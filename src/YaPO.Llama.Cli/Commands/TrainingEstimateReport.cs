@@ -31,6 +31,15 @@ internal static class TrainingEstimateReport
         }
 
         text.WriteLine(Line($"memory     about {Sizes.Text(memory.Peak)} of {Sizes.Text(available)}: while capturing {Sizes.Text(memory.Model)} of model and {Sizes.Text(memory.Capture)}; while training {Sizes.Text(memory.Upper)} of mapped weights, {Sizes.Text(memory.Activations)} of activations, {Sizes.Text(memory.Latents)} of latents at most, {Sizes.Text(memory.Residuals)} of residuals"));
+        if (memory.Device is { } device)
+        {
+            text.WriteLine(Line($"on {device.Device}  about {Sizes.Text(device.Peak)} of {(device.Free > 0 ? Sizes.Text(device.Free) + " free" : "an unknown size")}: while capturing {Sizes.Text(device.Capture)} of blocks; while training {Sizes.Text(device.Weights)} of weights, {Sizes.Text(device.Copies)} of their transposed copies, {Sizes.Text(device.Activations)} of activations, {Sizes.Text(device.Latents)} of latents at most"));
+            if (!device.Fits)
+            {
+                console.Warn($"this does not fit on {device.Device}; train would refuse it. {DeviceMemory.Advice}");
+            }
+        }
+
         if (memory.Peak > available)
         {
             console.Warn("this does not fit; train would refuse it. Fewer --threads, a smaller --max-tokens, a later --layer, a smaller SAE or a stronger quantization need less");

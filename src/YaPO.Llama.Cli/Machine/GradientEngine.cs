@@ -7,8 +7,8 @@ using YaPO.Llama.TorchSharp;
 namespace YaPO.Llama.Cli.Machine;
 
 /// <summary>
-/// What computes the gradients of <c>train</c>, and where. ggml's backends have no kernels for the transposed products of quantized weights, nor for the sparse codes and
-/// the chunked head of our graph, so the ggml engine differentiates on this machine's CPU whatever holds the forward passes; the torch engine computes on libtorch's devices.
+/// What computes the gradients of <c>train</c>, and where. A device that the user names is where all of training runs, forward passes and gradients; without one llama.cpp
+/// chooses for the forward passes, and gradients are computed on this machine's CPU, whose kernels need no second copy of the weights. The torch engine computes on libtorch's devices.
 /// </summary>
 internal static class GradientEngine
 {
@@ -26,17 +26,15 @@ internal static class GradientEngine
     public static SteeringTrainingOptions Choose(SteeringTrainingOptions training, string engine, string? precision)
     {
         var gradients = training.Method is SteeringMethod.Yapo or SteeringMethod.Bipo;
+        var (device, rpc) = (training.ModelOptions.Device, training.ModelOptions.Rpc);
         if (engine == Ggml)
         {
             return precision is not null ? throw Refused("--torch-type is for --engine torch; the ggml engine computes on the weights as they are in the file")
-                : gradients && training.ModelOptions.Device is { } device && !device.Equals("cpu", StringComparison.OrdinalIgnoreCase) ? throw Refused(
-                    $"--device {device}: --method {training.MethodName} computes gradients on the CPU only (--engine ggml), so that device would hold no more than the forward passes up to the block. "
-                    + "Leave --device out: those passes then use the GPUs or the servers of --rpc by themselves, and gradients the CPU; or say --device cpu for both. "
-                    + "Methods without gradients (caa, sas) take any device, and --engine torch, in a build with it, CUDA devices")
+                : gradients && device is not null && !device.Equals("cpu", StringComparison.OrdinalIgnoreCase) ? training with { Engine = new GgmlPairEngineFactory(device, rpc) }
                 : training;
         }
 
-        return gradients ? training with { Engine = TorchEngine(training.ModelOptions.Device, precision) }
+        return gradients ? training with { Engine = TorchEngine(device, precision) }
             : throw Refused($"--engine torch computes gradients, and --method {training.MethodName} has none; leave --engine out");
     }
 

@@ -18,6 +18,9 @@ public sealed record TrainingMemory(long Model, long Capture, long Upper, long A
 {
     private const long ResidualLimit = 1L << 30;
 
+    /// <summary>What goes to the device that computes the gradients; null: they are computed here.</summary>
+    public DeviceMemory? Device { get; init; }
+
     /// <summary>While residuals are captured.</summary>
     public long CapturePeak => Model + Capture;
 
@@ -36,30 +39,24 @@ public sealed record TrainingMemory(long Model, long Capture, long Upper, long A
     /// <param name="keepLayout">The capture computes with the weights as they are mapped.</param>
     public static TrainingMemory Estimate(GgufFile gguf, int layer, int latents, int longest, long rows, int workers, int higherLatents = 0, int bytesPerWeight = 0, bool keepLayout = false)
     {
-        var arch = gguf.Architecture;
-        long Size(string key, long otherwise) => gguf.Metadata.GetUInt64($"{arch}.{key}") is { } n ? (long)n : otherwise;
-        long d = Size("embedding_length", 0), blocks = Size("block_count", 0), heads = Size("attention.head_count", 1), keyHeads = Size("attention.head_count_kv", heads);
-        var head = Size("attention.key_length", d / Math.Max(1, heads));
-        var vocabulary = gguf.TryGetTensor("token_embd.weight", out var embedding) ? embedding.Rows : 0;
-        var wide = gguf.TryGetTensor("blk.0.ffn_up.weight", out var up) ? up.Rows : 4 * d;
+        var shape = ModelSizes.Of(gguf);
         long Used(GgufTensor? tensor) => tensor is null ? 0 : bytesPerWeight > 0 ? bytesPerWeight * tensor.Elements : tensor.Bytes;
-        var upper = Used(gguf.TryGetTensor("output.weight", out var output) ? output : embedding)
-            + gguf.Tensors.Where(t => BlockOf(t) > layer).Sum(Used);
-
-        var perToken = (3 * wide) + (6 * d) + (2 * ((heads * head) + (2 * keyHeads * head))) + (2 * heads * longest);
+        var upper = Used(shape.Head) + gguf.Tensors.Where(t => ModelSizes.BlockOf(t) > layer).Sum(Used);
+        var perToken = (3 * shape.Wide) + (6 * shape.D) + (2 * (shape.Queries + (2 * shape.Keys))) + (2 * shape.Heads * longest);
         return new TrainingMemory(
             gguf.Length,
-            (4L * longest * (vocabulary + (2 * wide) + (8 * d))) + (keepLayout ? 0 : gguf.Tensors.Where(t => BlockOf(t) >= 0).Sum(t => t.Bytes)),
+            (4L * longest * (shape.Vocabulary + (2 * shape.Wide) + (8 * shape.D))) + (keepLayout ? 0 : gguf.Tensors.Where(t => ModelSizes.BlockOf(t) >= 0).Sum(t => t.Bytes)),
             upper,
-            4L * workers * longest * Math.Max(1, blocks - 1 - layer) * perToken,
-            ((8L * latents) + (16L * higherLatents)) * d,
-            4L * rows * d);
+            4L * workers * longest * Math.Max(1, shape.Blocks - 1 - layer) * perToken,
+            ((8L * latents) + (16L * higherLatents)) * shape.D,
+            4L * rows * shape.D);
     }
 
     /// <summary>Refuses a run that cannot fit, and says what would.</summary>
     /// <exception cref="YapoException"><see cref="YapoErrorKind.Failed"/>.</exception>
     public void Require(long available, int longest, int workers)
     {
+        Device?.Require(longest);
         if (Peak > available)
         {
             throw new YapoException(
@@ -69,10 +66,6 @@ public sealed record TrainingMemory(long Model, long Capture, long Upper, long A
                 + "Fewer --threads, a smaller --max-tokens, a later --layer, a smaller SAE or a stronger quantization need less");
         }
     }
-
-    /// <summary>Zero-based block of a tensor; −1 for those outside the blocks.</summary>
-    private static int BlockOf(GgufTensor tensor) =>
-        tensor.Name.Split('.', 3) is ["blk", var number, _] && int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out var block) ? block : -1;
 
     internal static string Gigabytes(long bytes) => (bytes / 1e9).ToString("0.0#", CultureInfo.InvariantCulture) + " GB";
 }

@@ -8,13 +8,14 @@ namespace YaPO.Llama.Training.Vectors;
 
 /// <summary>
 /// <see cref="IPairEngine"/> over libyapo's upper-block trainer: residuals captured by llama.cpp, blocks above the steered one and the head
-/// computed by our own ggml graph on the weights of the GGUF as they are.
+/// computed by our own ggml graph on the weights of the GGUF as they are: where the file has them, with fused CPU kernels, or on a ggml device, in plain ops.
 /// </summary>
 public sealed unsafe class GgmlPairEngine : IPairEngine
 {
     /// <summary>What vectors record.</summary>
     public const string EngineName = "yapo-ggml/1";
 
+    private readonly string? _device;
     private readonly UpperHandle _upper;
     private readonly UpperWorkerHandle[] _workers;
     private readonly IReadOnlyList<EncodedSequence> _sequences;
@@ -32,9 +33,13 @@ public sealed unsafe class GgmlPairEngine : IPairEngine
     /// <param name="residuals">Residuals after the block, sequence after sequence; not owned.</param>
     /// <param name="workers">Threads.</param>
     /// <param name="codes">Active latents of the residuals, for sparse vectors; not owned. Null: computed at every call, from the encoder rows of the latents.</param>
-    public GgmlPairEngine(string gguf, int layer, IReadOnlyList<EncodedSequence> sequences, float[][] weights, ResidualStore residuals, int workers, LatentCodes? codes = null)
+    /// <param name="device">A device of this build or of the servers, which gets a copy of the weights and computes; null: the CPU, on the file's own pages.</param>
+    /// <param name="rpc">RPC servers, <c>host:port,host:port</c>; null: none.</param>
+    /// <exception cref="YapoException">The model cannot be trained through, or there is no such device, or no room on it.</exception>
+    public GgmlPairEngine(
+        string gguf, int layer, IReadOnlyList<EncodedSequence> sequences, float[][] weights, ResidualStore residuals, int workers, LatentCodes? codes = null, string? device = null, string? rpc = null)
     {
-        (_sequences, _weights, _residuals, _codes) = (sequences, weights, residuals, codes);
+        (_sequences, _weights, _residuals, _codes, _device) = (sequences, weights, residuals, codes, device);
         _firstRow = new long[sequences.Count];
         for (var i = 1; i < sequences.Count; i++)
         {
@@ -45,6 +50,11 @@ public sealed unsafe class GgmlPairEngine : IPairEngine
         _workers = new UpperWorkerHandle[workers];
         try
         {
+            if (device is not null)
+            {
+                NativeMethods.yapo_upper_place(_upper, device, rpc, out error).Check(error);
+            }
+
             for (var i = 0; i < workers; i++)
             {
                 NativeMethods.yapo_upper_worker_create(_upper, out _workers[i], out error).Check(error);
@@ -58,10 +68,13 @@ public sealed unsafe class GgmlPairEngine : IPairEngine
     }
 
     /// <inheritdoc/>
-    public string Name => EngineName;
+    public string Name => NameOn(_device);
 
     /// <inheritdoc/>
     public int Workers => _workers.Length;
+
+    /// <summary>What vectors record of an engine on a device: another arithmetic would not go on to the same result.</summary>
+    internal static string NameOn(string? device) => device is null ? EngineName : $"{EngineName} {device}";
 
     /// <inheritdoc/>
     public void SetLatents(LatentSet latents)

@@ -87,31 +87,70 @@ public sealed class RpcTests(CliWorld world) : IClassFixture<CliWorld>
         }
     }
 
-    /// <summary>The loopback device stands for a GPU: named, it is where the user expects all of training, which it cannot do.</summary>
+    /// <summary>The loopback device stands for a GPU: named, it is where all of training runs, forward passes and gradients.</summary>
     [Fact]
-    public void RpcServer_TrainOnItsDevice_RefusedWhereGradientsAreNeeded()
+    public void RpcServer_TrainOnItsDevice_HasTheLossCurveOfTheCpu()
     {
         using var tiny = new TinyWorld();
         using var server = new RpcServer(tiny.Folder);
-        CliRun Train(string method, params string[] device) => CliProcess.Run(
+        CliRun Train(string method, string name, params string[] more) => CliProcess.Run(
             tiny.Folder, "",
-            ["train", "--method", method, "--model", tiny.Model, "--sae", tiny.Sae, "--layer", "0", "--data", tiny.Data, "--output", "v.ysv", "--steps", "2", "--refit-steps", "1", "--batch-size", "2",
-                "--threads", "1", .. device]);
+            ["train", "--method", method, "--model", tiny.Model, "--sae", tiny.Sae, "--layer", "0", "--data", tiny.Data, "--validation-data", tiny.Validation, "--output", $"{name}.ysv", "--name", "v",
+                "--log", $"{name}.jsonl", "--steps", "12", "--validate-every", "4", "--refit-steps", "3", "--max-features", "20", "--batch-size", "2", "--learning-rate", "0.02", "--threads", "1", "--seed", "5", .. more]);
+        string[] there = ["--rpc", server.Address, "--device", "RPC0"];
+        double[] Losses(string name) => [.. File.ReadLines(tiny[$"{name}.jsonl"]).Select(line => JsonDocument.Parse(line).RootElement).Where(r => r.TryGetProperty("loss", out _)).Select(r => r.GetProperty("loss").GetDouble())];
 
         foreach (var method in new[] { "yapo", "bipo" })
         {
-            var refused = Train(method, "--rpc", server.Address, "--device", "RPC0");
-            refused.ExitCode.Should().Be(2);
-            refused.Error.Should().Contain("--device RPC0").And.Contain("gradients on the CPU only").And.Contain("--device cpu").And.Contain("caa, sas");
-            File.Exists(tiny["v.ysv"]).Should().BeFalse();
+            var (cpu, rpc) = (Train(method, "cpu", "--device", "cpu"), Train(method, "rpc", there));
+
+            cpu.ExitCode.Should().Be(0, cpu.Error);
+            cpu.Error.Should().Contain("pairs on the CPU");
+            rpc.ExitCode.Should().Be(0, rpc.Error);
+            rpc.Error.Should().Contain("pairs on RPC0 (").And.Contain("1 workers");
+            var (wanted, found) = (Losses("cpu"), Losses("rpc"));
+            found.Should().HaveSameCount(wanted).And.HaveCountGreaterThanOrEqualTo(12);
+            wanted.Max().Should().BeGreaterThan(wanted.Min() + 0.01, "a curve that does not move proves nothing");
+            found.Zip(wanted, (f, w) => Math.Abs(f - w)).Max().Should().BeLessThan(1e-3, method);
+            var (a, b) = (SteeringFile.Load(tiny["cpu.ysv"]), SteeringFile.Load(tiny["rpc.ysv"]));
+            b.Train!.Engine.Should().Be("yapo-ggml/1 RPC0");
+            b.Vectors[0].Value.Zip(a.Vectors[0].Value, (f, w) => Math.Abs(f - w)).Max().Should().BeLessThan(0.01f * a.Vectors[0].Value.Max(Math.Abs), method);
         }
 
-        var forward = Train("caa", "--rpc", server.Address, "--device", "RPC0");
+        var forward = Train("caa", "caa", there);
         forward.ExitCode.Should().Be(0, forward.Error);
-        File.Exists(tiny["v.ysv"]).Should().BeTrue();
-        var cpu = Train("yapo", "--device", "cpu");
-        cpu.ExitCode.Should().Be(0, cpu.Error);
-        cpu.Error.Should().Contain("pairs on the CPU");
+    }
+
+    /// <summary>A run goes on where it was computed, and says how much goes there.</summary>
+    [Fact]
+    public void RpcServer_TrainOnItsDevice_ResumesThereOnly_AndEstimatesIt()
+    {
+        using var tiny = new TinyWorld();
+        using var server = new RpcServer(tiny.Folder);
+        CliRun Train(string steps, params string[] more) => CliProcess.Run(
+            tiny.Folder, "",
+            ["train", "--method", "bipo", "--model", tiny.Model, "--layer", "0", "--data", tiny.Data, "--output", "v.ysv", "--steps", steps, "--batch-size", "2", "--threads", "1", "--checkpoint", "state", "--checkpoint-every", "0",
+                .. more]);
+        string[] there = ["--rpc", server.Address, "--device", "RPC0"];
+
+        Train("4", there).ExitCode.Should().Be(0);
+        var elsewhere = Train("4", "--resume");
+        elsewhere.ExitCode.Should().NotBe(0);
+        elsewhere.Error.Should().Contain("state");
+        var again = Train("4", ["--resume", .. there]);
+        again.ExitCode.Should().Be(0, again.Error);
+
+        var estimate = Train("4", ["--dry-run", "--json", .. there]);
+        estimate.ExitCode.Should().Be(0, estimate.Error);
+        var device = JsonDocument.Parse(estimate.Out).RootElement.GetProperty("memory").GetProperty("device");
+        device.GetProperty("device").GetString().Should().Be("RPC0");
+        device.GetProperty("copies").GetInt64().Should().BePositive();
+        device.GetProperty("fits").GetBoolean().Should().BeTrue();
+        Train("4", ["--dry-run", .. there]).Out.Should().Contain("on RPC0  about").And.Contain("of their transposed copies");
+
+        var unknown = Train("4", "--device", "CUDA7");
+        unknown.ExitCode.Should().Be(2);
+        unknown.Error.Should().Contain("there is no device \"CUDA7\"; this build and machine have: CPU");
     }
 
     [Fact]

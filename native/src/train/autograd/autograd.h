@@ -27,6 +27,9 @@ namespace yapo::autograd {
 struct options {
     // Nodes will run on the CPU backend: kernels of kernels.h (blocked transposition) may be emitted.
     bool cpu_kernels = false;
+    // Nodes must run on any backend: gradients of softmax, RMS norm and broadcasting are composed of plain ops, since Metal has no *_BACK op for them and an
+    // RPC device cannot be asked what its server has.
+    bool portable = false;
 };
 
 class tape;
@@ -39,12 +42,16 @@ public:
     tape(ggml_context * ctx, const options & o) : ctx_(ctx), options_(o) {}
 
     ggml_context * ctx() const { return ctx_; }
+    bool           portable() const { return options_.portable; }
 
     // dL/dy at a root; several roots may be seeded, and one root twice (the seeds add).
     void seed(ggml_tensor * y, ggml_tensor * dy);
 
     // Replaces the rule of one node (a straight-through estimator, a fused kernel of the caller).
     void set_rule(const ggml_tensor * y, rule r);
+
+    // A transposed copy of t that exists already: of a weight, which may then be of any type.
+    void give_transposed(const ggml_tensor * t, ggml_tensor * copy) { transposed_[t] = copy; }
 
     // Emits dL/dx for every x in `wrt`. Roots are the seeded tensors.
     void differentiate(const std::vector<ggml_tensor *> & roots, const std::vector<ggml_tensor *> & wrt);
@@ -73,6 +80,9 @@ private:
     std::unordered_map<const ggml_tensor *, rule>          overrides_;
     std::unordered_set<const ggml_tensor *>                wanted_;
 };
+
+// W^T x [N, T] of w [K, N], x [K, T] as MUL_MAT, summed in F32 (GPU backends would sum in F16).
+ggml_tensor * product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x);
 
 // The rule for y's op from the op table; NULL where there is none.
 const rule * find_rule(const ggml_tensor * y);

@@ -31,6 +31,8 @@
 //          NEG    -a                        da -= dy
 //          STEP   1[a > 0]                  nothing flows
 //   CUSTOM        kernels.h                 beside each kernel
+//
+// In a portable tape RMS_NORM, SOFT_MAX and sum_to are composed of plain ops.
 #include "train/autograd/kernel_table.h"
 
 #include <cstring>
@@ -123,11 +125,35 @@ void neg_back(tape & t, ggml_tensor * y, ggml_tensor * dy) { t.accumulate(src(y,
 
 // ---- normalization, softmax, rotation ----
 
+// With r = sqrt(mean a^2 + eps):  da = (dy - y mean(dy y)) / r
+void portable_rms_norm_back(tape & t, ggml_tensor * y, ggml_tensor * dy) {
+    ggml_context * ctx = t.ctx();
+    ggml_tensor * a = src(y, 0);
+    const float n = static_cast<float>(a->ne[0]);
+    ggml_tensor * r    = ggml_sqrt(ctx, ggml_scale_bias(ctx, ggml_sum_rows(ctx, ggml_sqr(ctx, a)), 1.0f / n, param_f32(y, 0)));
+    ggml_tensor * mean = ggml_scale(ctx, ggml_sum_rows(ctx, ggml_mul(ctx, dy, y)), 1.0f / n);
+    t.accumulate(a, ggml_div(ctx, ggml_sub(ctx, dy, ggml_mul(ctx, y, mean)), r));
+}
+
 void rms_norm_back(tape & t, ggml_tensor * y, ggml_tensor * dy) {
+    if (t.portable()) {
+        return portable_rms_norm_back(t, y, t.contiguous(dy));
+    }
     t.accumulate(src(y, 0), ggml_rms_norm_back(t.ctx(), t.contiguous(dy), src(y, 0), param_f32(y, 0)));
 }
 
+// da = s y (dy - sum(dy y))
+void portable_soft_max_back(tape & t, ggml_tensor * y, ggml_tensor * dy) {
+    ggml_context * ctx = t.ctx();
+    const float scale = param_f32(y, 0);
+    ggml_tensor * da = ggml_mul(ctx, ggml_sub(ctx, dy, ggml_sum_rows(ctx, ggml_mul(ctx, dy, y))), y);
+    t.accumulate(src(y, 0), scale == 1.0f ? da : ggml_scale(ctx, da, scale));
+}
+
 void soft_max_back(tape & t, ggml_tensor * y, ggml_tensor * dy) {
+    if (t.portable() && param_f32(y, 1) == 0.0f) {
+        return portable_soft_max_back(t, y, t.contiguous(dy));
+    }
     t.accumulate(src(y, 0), ggml_soft_max_ext_back(t.ctx(), t.contiguous(dy), y, param_f32(y, 0), param_f32(y, 1)));
 }
 
@@ -146,10 +172,10 @@ void mul_mat_back(tape & t, ggml_tensor * y, ggml_tensor * dy) {
         fail(YAPO_ERR_UNSUPPORTED, "autograd: MUL_MAT with a broadcast left side ('%s') has no rule; fold the groups into rows", y->name);
     }
     if (t.wants(x)) {
-        t.accumulate(x, ggml_mul_mat(t.ctx(), t.transposed(w), t.contiguous(dy)));
+        t.accumulate(x, product(t.ctx(), t.transposed(w), t.contiguous(dy)));
     }
     if (t.wants(w)) {
-        t.accumulate(w, ggml_mul_mat(t.ctx(), t.transposed(x), t.transposed(dy)));
+        t.accumulate(w, product(t.ctx(), t.transposed(x), t.transposed(dy)));
     }
 }
 
@@ -212,6 +238,12 @@ const std::unordered_map<int, rule> & unary_table() {
 }
 
 } // namespace
+
+ggml_tensor * product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x) {
+    ggml_tensor * y = ggml_mul_mat(ctx, w, x);
+    ggml_prec_set_acc(y, GGML_PREC_F32);
+    return y;
+}
 
 const rule * find_rule(const ggml_tensor * y) {
     if (y->op == GGML_OP_CUSTOM) {

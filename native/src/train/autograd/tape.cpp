@@ -37,6 +37,20 @@ std::vector<ggml_tensor *> topological(const std::vector<ggml_tensor *> & roots)
     return order;
 }
 
+// REPEAT_BACK in plain ops, for what is broadcast from one element of the first or the second dimension.
+ggml_tensor * summed(ggml_context * ctx, ggml_tensor * g, const ggml_tensor * like) {
+    for (int i = 0; i < GGML_MAX_DIMS; ++i) {
+        if (g->ne[i] != like->ne[i] && (i > 1 || like->ne[i] != 1)) {
+            fail(YAPO_ERR_UNSUPPORTED, "autograd: no portable gradient of '%s', repeated %lld times in dimension %d", like->name, (long long) (g->ne[i] / like->ne[i]), i);
+        }
+    }
+    if (g->ne[1] != like->ne[1]) {
+        ggml_tensor * sums = ggml_sum_rows(ctx, ggml_cont(ctx, ggml_transpose(ctx, g))); // [1, ne0]
+        g = ggml_reshape_4d(ctx, sums, g->ne[0], 1, g->ne[2], g->ne[3]);
+    }
+    return g->ne[0] == like->ne[0] ? g : ggml_sum_rows(ctx, g->nb[0] == ggml_type_size(g->type) ? g : ggml_cont(ctx, g));
+}
+
 } // namespace
 
 void tape::seed(ggml_tensor * y, ggml_tensor * dy) {
@@ -101,6 +115,9 @@ void tape::accumulate(ggml_tensor * x, ggml_tensor * g) {
 ggml_tensor * tape::sum_to(ggml_tensor * g, const ggml_tensor * like) {
     if (ggml_are_same_shape(g, like)) {
         return g;
+    }
+    if (options_.portable) {
+        return summed(ctx_, g, like);
     }
     // REPEAT_BACK takes only the shape of its second argument
     return ggml_repeat_back(ctx_, contiguous(g), const_cast<ggml_tensor *>(like));

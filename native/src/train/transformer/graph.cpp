@@ -1,6 +1,7 @@
 #include "train/transformer/transformer.h"
 
 #include "ggml-backend.h"
+#include "train/autograd/autograd.h"
 #include "train/autograd/kernels.h"
 
 #include <cmath>
@@ -15,7 +16,7 @@ ggml_tensor * rms_norm(ggml_context * ctx, const config & c, ggml_tensor * x, gg
 
 // W^T x
 ggml_tensor * product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x, lowering form) {
-    return form == lowering::fused ? autograd::inner(ctx, w, x) : ggml_mul_mat(ctx, w, x);
+    return form == lowering::fused ? autograd::inner(ctx, w, x) : autograd::product(ctx, w, x);
 }
 
 ggml_tensor * affine(ggml_context * ctx, ggml_tensor * w, ggml_tensor * bias, ggml_tensor * x, lowering form) {
@@ -65,7 +66,7 @@ ggml_tensor * attention(ggml_context * ctx, const config & c, const block & b, i
 
     ggml_tensor * p = attention_probabilities(ctx, c, product(ctx, k, q, in.form), il, in); // [T, T*G, KV, B]
     ggml_tensor * o = in.form == lowering::fused ? autograd::combine(ctx, v, p)
-        : ggml_mul_mat(ctx, ggml_cont(ctx, ggml_transpose(ctx, v)), p);         // [hd, T*G, KV, B]
+        : product(ctx, ggml_cont(ctx, ggml_transpose(ctx, v)), p, in.form);     // [hd, T*G, KV, B]
     o = ggml_reshape_4d(ctx, o, hd, T, c.n_head, B);
     o = ggml_cont(ctx, ggml_permute(ctx, o, 0, 2, 1, 3));                       // [hd, H, T, B]
     return product(ctx, b.attn_output, ggml_reshape_2d(ctx, o, hd * c.n_head, T * B), in.form);

@@ -4,7 +4,7 @@
 
 namespace yapo::train::upper {
 
-model::model(const std::string & gguf_path, int32_t layer) : layer_(layer), file_(gguf_path) {
+model::model(const std::string & gguf_path, int32_t layer) : path_(gguf_path), layer_(layer), file_(gguf_path) {
     const gguf_source source(gguf_path);
     config_ = transformer::read_config(source);
     if (layer < 0 || layer >= config_.n_layer) {
@@ -32,6 +32,20 @@ model::model(const std::string & gguf_path, int32_t layer) : layer_(layer), file
             fail(YAPO_ERR_FORMAT, "%s: tensor %s has entries that are not finite", gguf_path.c_str(), w->name);
         }
     }
+}
+
+void model::set_latents(std::shared_ptr<const steering> s) {
+    auto placed = where_ ? std::make_shared<const device_steering>(where_, *s, layer_) : nullptr;
+    latents_        = std::move(s);
+    placed_latents_ = std::move(placed);
+}
+
+void model::place(std::shared_ptr<const device> where, ggml_type quantized_copies) {
+    auto weights = std::make_shared<const device_weights>(where, gguf_source(path_), config_, layer_ + 1, tensors_, quantized_copies);
+    auto latents = latents_ ? std::make_shared<const device_steering>(where, *latents_, layer_) : nullptr;
+    where_          = std::move(where);
+    placed_         = std::move(weights);
+    placed_latents_ = std::move(latents);
 }
 
 } // namespace yapo::train::upper

@@ -22,6 +22,12 @@ public:
     bool    encodes() const { return enc_ != nullptr; }
     int64_t size() const { return size_; } // of its part of v: F or D
 
+    // In host memory; of a sparse one. enc, enc_bias and threshold are NULL unless it encodes.
+    const ggml_tensor * dec() const { return dec_; }             // [D, F]
+    const ggml_tensor * enc() const { return enc_; }             // [D, F]
+    const ggml_tensor * enc_bias() const { return enc_bias_; }   // [F]
+    const ggml_tensor * threshold() const { return threshold_; } // [F], at least 0
+
     // Where a latent of the codes is in v; -1 where it is not trained.
     int32_t place(int32_t latent) const { return latent >= 0 && size_t(latent) < place_.size() ? place_[latent] : -1; }
 
@@ -42,6 +48,19 @@ private:
     ggml_tensor * threshold_ = nullptr; // [F], at least 0
     ggml_tensor * dec_ = nullptr;       // [D, F]
 };
+
+// visit(position, place in v, value) for every trained code of a sequence, in order. (The caller has checked the sequence.)
+template <typename F>
+void each_code(const yapo_sequence & s, const site & at, F && visit) {
+    for (int32_t t = 0; t < s.n_tokens; ++t) {
+        for (int32_t i = s.code_start[t]; i < s.code_start[t + 1]; ++i) {
+            const int32_t place = at.place(s.code_latent[i]);
+            if (place >= 0) {
+                visit(t, place, s.code_value[i]);
+            }
+        }
+    }
+}
 
 // All of them, lowest first.
 class steering {

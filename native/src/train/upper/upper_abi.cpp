@@ -1,13 +1,24 @@
 // The exports of yapo_train.h for the upper blocks.
+#include "model/assert_scope.h"
+#include "model/devices.h"
+#include "model/rpc.h"
+#include "model/runtime.h"
+#include "train/upper/device_worker.h"
 #include "train/upper/handle.h"
-#include "train/upper/worker.h"
+#include "train/upper/host_worker.h"
 
 #include <algorithm>
 #include <cstring>
 
 struct yapo_upper_worker : yapo::counted {
-    explicit yapo_upper_worker(const yapo_upper & upper) : impl(upper.impl) {}
-    yapo::train::upper::worker impl;
+    explicit yapo_upper_worker(const yapo_upper & upper) {
+        if (upper.impl->placed()) {
+            impl = std::make_unique<yapo::train::upper::device_worker>(upper.impl);
+        } else {
+            impl = std::make_unique<yapo::train::upper::host_worker>(upper.impl);
+        }
+    }
+    std::unique_ptr<yapo::train::upper::worker> impl;
 };
 
 namespace {
@@ -30,6 +41,13 @@ yapo_sequence copy_in(const yapo_sequence * given) {
     return s;
 }
 
+// ggml asserts that a device stands by (an RPC server may go, a driver may fail): where it does so on this thread, that is an error of the call.
+template <typename F>
+auto on_device(F && body) {
+    yapo::assert_scope asserts;
+    return body();
+}
+
 } // namespace
 
 extern "C" {
@@ -42,13 +60,28 @@ yapo_status yapo_upper_load(const char * gguf_path, int32_t layer, yapo_upper **
     });
 }
 
+yapo_status yapo_upper_place(yapo_upper * upper, const char * device, const char * rpc, yapo_error ** err) {
+    return yapo::guard(err, [&] {
+        need(upper, "upper");
+        need(device, "device");
+        yapo::start_runtime();
+        std::vector<ggml_backend_dev_t> known = yapo::all_devices();
+        if (rpc && *rpc) {
+            const auto remote = yapo::rpc_devices(rpc);
+            known.insert(known.end(), remote.begin(), remote.end());
+        }
+        const ggml_backend_dev_t found = yapo::find_device(device, known);
+        on_device([&] { upper->impl->place(std::make_shared<const yapo::train::upper::device>(found)); });
+    });
+}
+
 void yapo_upper_free(yapo_upper * upper) { delete upper; }
 
 yapo_status yapo_upper_worker_create(yapo_upper * upper, yapo_upper_worker ** out, yapo_error ** err) {
     return yapo::guard(err, [&] {
         need(upper, "upper");
         need(out, "out");
-        *out = new yapo_upper_worker(*upper);
+        *out = on_device([&] { return new yapo_upper_worker(*upper); });
     });
 }
 
@@ -69,7 +102,8 @@ yapo_status yapo_upper_set_latents(yapo_upper * upper, const yapo_latents * late
             sites.push_back(latents[i]);
         }
         const auto & impl = *upper->impl;
-        upper->impl->set_latents(std::make_shared<const yapo::train::upper::steering>(sites.data(), n, impl.layer(), impl.config().n_layer, impl.config().d_model));
+        auto steering = std::make_shared<const yapo::train::upper::steering>(sites.data(), n, impl.layer(), impl.config().n_layer, impl.config().d_model);
+        on_device([&] { upper->impl->set_latents(std::move(steering)); });
     });
 }
 
@@ -77,7 +111,7 @@ yapo_status yapo_upper_logprob(yapo_upper_worker * worker, const yapo_sequence *
     return yapo::guard(err, [&] {
         need(worker, "worker");
         need(logprob, "logprob");
-        *logprob = worker->impl.logprob(copy_in(sequence), v, multiplier);
+        *logprob = on_device([&] { return worker->impl->logprob(copy_in(sequence), v, multiplier); });
     });
 }
 
@@ -86,7 +120,7 @@ yapo_status yapo_upper_logprob_gradient(yapo_upper_worker * worker, const yapo_s
     return yapo::guard(err, [&] {
         need(worker, "worker");
         need(gradient, "gradient");
-        const double value = worker->impl.logprob_gradient(copy_in(sequence), v, multiplier, scale, gradient);
+        const double value = on_device([&] { return worker->impl->logprob_gradient(copy_in(sequence), v, multiplier, scale, gradient); });
         if (logprob) {
             *logprob = value;
         }

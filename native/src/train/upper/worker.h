@@ -1,62 +1,64 @@
-// One thread's evaluation of sequences through the upper blocks: completion log-probability and its gradient in v.
+// One thread's evaluation of sequences through the upper blocks: completion log-probability and its gradient in v. What is common to all ways of computing
+// it: checks of what the caller gave, and the loss scale. host_worker computes on the mapped weights with fused CPU kernels, device_worker in plain ops on
+// any ggml backend.
 #pragma once
 
-#include "train/autograd/autograd.h"
-#include "train/autograd/sparse.h"
 #include "train/upper/model.h"
 #include "train/upper/steering.h"
 #include "yapo_train.h"
 
 #include <memory>
+#include <vector>
 
 namespace yapo::train::upper {
 
 class worker {
 public:
-    explicit worker(std::shared_ptr<const model> m);
+    virtual ~worker() = default;
 
     double logprob(const yapo_sequence & s, const float * v, float multiplier);
     // gradient += scale * d(logprob)/dv
     double logprob_gradient(const yapo_sequence & s, const float * v, float multiplier, double scale, float * gradient);
 
-private:
-    // What a graph depends on. Lengths are rounded up, so that neighbours share one graph: attention is causal and unused
-    // completion rows have no target, so padding changes nothing.
-    struct shape {
-        int32_t n_tokens, n_scored;
-        bool    steered, gradient, given; // given: the codes of the lowest layer are an input
-        int32_t capacity;                 // of codes
-        bool operator==(const shape & o) const {
-            return n_tokens == o.n_tokens && n_scored == o.n_scored && steered == o.steered && gradient == o.gradient && given == o.given && capacity == o.capacity;
-        }
-    };
-    struct graph {
-        shape                      key;
-        context_ptr                ctx;
-        ggml_cgraph *              nodes = nullptr;
-        ggml_tensor *              residual = nullptr, * strength = nullptr, * first = nullptr, * dh = nullptr; // first: the lowest steered h'
-        std::vector<ggml_tensor *> v, dv, codes; // of each steered layer; codes NULL where dense
-        ggml_tensor *              rows = nullptr, * targets = nullptr, * seeds = nullptr, * loss = nullptr;
-    };
+protected:
+    // loss_scale: what every scored token's log-probability is multiplied by inside the graph, so that the gradient of a token predicted with
+    // p > 0.999999 does not sink into denormal numbers. A power of two changes no mantissa. Should it be wrong by orders of magnitude, the run is repeated
+    // once with another.
+    worker(std::shared_ptr<const model> m, float loss_scale) : model_(std::move(m)), loss_scale_(loss_scale) {}
 
+    // A checked sequence, and what is asked of it.
+    struct request {
+        const yapo_sequence & sequence;
+        const float *         v;        // NULL: zeros
+        float                 multiplier;
+        bool                  steered, gradient;
+        bool                  given;    // the codes of the lowest block come with the sequence
+        float                 seed;     // factor of the log-probability whose gradient is asked for
+    };
+    // The log-probability of the completion.
+    virtual double evaluate(const request & r) = 0;
+    // After evaluate with a gradient: seed * d(logprob) by the lowest steered h' (any number of padded rows), and by v.
+    virtual void read_gradients(std::vector<float> & dh, std::vector<float> & dv) = 0;
+    // The latents have changed: what was built for the others goes.
+    virtual void forget() = 0;
+
+    // Lengths are rounded up, so that neighbours share one graph: attention is causal and unused completion rows count for nothing, so padding changes
+    // nothing.
+    static int32_t rounded(int32_t n) { return (n + 15) / 16 * 16; }
+    // Inputs of n positions, zero beyond the sequence.
+    std::vector<float> padded_residual(const request & r, int32_t n) const;  // [n, D]
+    std::vector<float> padded_strengths(const request & r, int32_t n) const; // [n] multiplier times position weight
+    std::vector<float> coordinates(const request & r) const;                 // v, or zeros
+
+    std::shared_ptr<const model>    model_;
+    std::shared_ptr<const steering> steering_; // the model's, as graphs were built with
+
+private:
     void   check(const yapo_sequence & s) const;
     void   take_latents();
-    void   build(const shape & key);
-    ggml_tensor * steer(graph & g, size_t i, ggml_tensor * h);
-    void   take_codes(const yapo_sequence & s);
-    void   grow(int64_t needed);
-    void   upload(const yapo_sequence & s, const float * v, float multiplier, float seed);
-    bool   codes_fit();
-    double read_logprob() const;
     double run(const yapo_sequence & s, const float * v, float multiplier, bool gradient, float seed);
 
-    std::shared_ptr<const model> model_;
-    std::shared_ptr<const steering> steering_; // the model's, as the graph was built with
-    backend_ptr                  backend_;
-    gallocr_ptr                  allocation_; // one buffer, as large as the largest graph so far
-    std::unique_ptr<graph>       graph_;      // the last one used
-    std::vector<std::vector<autograd::latent_value>> codes_; // of the sequence, by position; latents are places in v
-    int32_t                      capacity_ = 64; // of codes: grows as sequences need
+    float loss_scale_;
 };
 
 } // namespace yapo::train::upper
