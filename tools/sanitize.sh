@@ -18,7 +18,7 @@ export ASAN_OPTIONS=detect_leaks=1:halt_on_error=1:allocator_may_return_null=1
 export LSAN_OPTIONS=suppressions=$root/tests/native/lsan.supp:print_suppressions=0
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
-shared='Attachment_S|Cancel|Log_|Lifecycle|TrainUpper|TrainLm|TrainSae|TrainWeights'
+shared='Attachment_|Threads_|Cancel|Log_|Lifecycle|ModelLoad_|Quantize_|Stock_|TrainUpper|TrainLm|TrainSae|TrainCodes|TrainHead|TrainWeights'
 jobs=${YAPO_JOBS:-$(nproc)}
 failures=0
 

@@ -2,6 +2,8 @@
 #include "session.h"
 
 #include <chrono>
+#include <filesystem>
+#include <fstream>
 #include <thread>
 
 #if defined(__GLIBC__)
@@ -24,13 +26,31 @@ int64_t bytes_in_use() {
 #endif
 }
 
+// What the heap does not show: files left open, and files or stacks left mapped.
+int64_t open_files() {
+#if defined(__linux__)
+    return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), std::filesystem::directory_iterator());
+#else
+    return 0;
+#endif
+}
+
+int64_t mappings() {
+    std::ifstream in("/proc/self/maps");
+    int64_t       n = 0;
+    for (std::string line; std::getline(in, line);) ++n;
+    return n;
+}
+
 template <typename F>
 void repeat(const char * what, F && body) {
     for (int i = 0; i < warm_up; ++i) body(i);
-    const int64_t handles = yapo_live_handles(), before = bytes_in_use();
+    const int64_t handles = yapo_live_handles(), before = bytes_in_use(), files = open_files(), maps = mappings();
     for (int i = 0; i < cycles; ++i) body(warm_up + i);
     const int64_t grown = bytes_in_use() - before;
-    note("%s: %d cycles, %lld bytes more in use", what, cycles, (long long) grown);
+    note("%s: %d cycles, %lld bytes more in use, %lld files, %lld mappings", what, cycles, (long long) grown, (long long) (open_files() - files), (long long) (mappings() - maps));
+    CHECK_EQ(open_files(), files);
+    CHECK_MSG(mappings() - maps < cycles / 20, "%s: %lld mappings more after %d cycles", what, (long long) (mappings() - maps), cycles); // the heap itself maps now and then
     CHECK_EQ(yapo_live_handles(), handles);
     CHECK_MSG(grown < 32 * 1024, "%s: %lld bytes more in use after %d cycles", what, (long long) grown, cycles);
 }
