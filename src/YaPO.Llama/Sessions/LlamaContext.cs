@@ -159,12 +159,16 @@ public sealed unsafe class LlamaContext : IDisposable
     /// </summary>
     public void SetControlVector(ReadOnlySpan<float> rows) => NativeMethods.yapo_context_set_control_vector(handle, rows, rows.Length, out var err).Check(err);
 
-    /// <summary>Makes a running <see cref="Decode"/> throw <see cref="OperationCanceledException"/> soon. Any thread.</summary>
+    /// <summary>Makes a running <see cref="Decode"/> throw <see cref="OperationCanceledException"/> soon; does nothing once the context is disposed. Any thread.</summary>
     public void Cancel()
     {
-        if (!handle.IsClosed)
+        try
         {
             NativeMethods.yapo_context_cancel(handle);
+        }
+        catch (ObjectDisposedException)
+        {
+            // Disposed, perhaps just now on another thread: there is nothing left to cancel, and a cancellation token must not fail for it.
         }
     }
 
