@@ -55,6 +55,7 @@ internal static class DataRejectedCommand
         var format = new PromptFormat(steered.Model);
         var prompts = items.Select((item, i) => Prompt(format, item, options, steered.Model, i)).ToList();
         using var lines = ResumableLines.Open(options.Output, Settings(options, steered, cancellation), options.Parallel);
+        lines.Check((i, line) => Problem(items, i, line));
         if (lines.Done > 0)
         {
             console.Note($"going on behind {lines.Done} of {items.Count} prompts that were answered before");
@@ -165,6 +166,19 @@ internal static class DataRejectedCommand
         }
 
         return Encoding.UTF8.GetString(stream.GetBuffer(), 0, (int)stream.Length);
+    }
+
+    /// <summary>What is wrong with line i of an earlier run: it must be the input with some answer.</summary>
+    private static string? Problem(List<Item> items, int i, string line)
+    {
+        try
+        {
+            return i < items.Count && JsonNode.Parse(line)?[Rejected]?.GetValue<string>() is { } answer && Line(items[i].Json, answer) == line ? null : "it is not the input's with an answer";
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException or ArgumentException)
+        {
+            return e.Message;
+        }
     }
 
     /// <summary>Everything that decides the bytes of the output.</summary>

@@ -88,7 +88,7 @@ public sealed class MeasurementLog : IDisposable
 
         try
         {
-            return JsonSerializer.Deserialize<T>(text, Json)!; // what was just measured too, so that a resumed run cannot differ
+            return JsonSerializer.Deserialize<T>(text, Json) ?? throw new JsonException("there is none"); // what was just measured too, so that a resumed run cannot differ
         }
         catch (JsonException e)
         {
@@ -109,7 +109,7 @@ public sealed class MeasurementLog : IDisposable
             try
             {
                 using var line = JsonDocument.Parse(lines[i]);
-                known.Add((line.RootElement.GetProperty("key").GetString()!, line.RootElement.GetProperty("value").GetRawText()));
+                known.Add((line.RootElement.GetProperty("key").GetString() ?? throw new JsonException("the key is null"), line.RootElement.GetProperty("value").GetRawText()));
             }
             catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException)
             {

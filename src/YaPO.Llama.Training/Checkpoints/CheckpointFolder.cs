@@ -13,11 +13,12 @@ public sealed record Checkpoint(string Kind, long Step, double Seconds, string C
 
 /// <summary>
 /// A folder that holds the latest state of one run. A new state is written beside the old one, then <c>checkpoint.json</c>, which names
-/// the valid state, is replaced atomically, then the old state is deleted: a kill at any moment leaves one whole checkpoint.
+/// the valid state and holds the SHA-256 of each of its files, is replaced atomically, then the old state is deleted: a kill at any moment leaves one whole
+/// checkpoint, and a state that was damaged since is refused instead of trained on.
 /// </summary>
 public sealed class CheckpointFolder
 {
-    private const int FormatVersion = 1;
+    private const int FormatVersion = 2;
     private readonly string _kind;
     private readonly string _config;
 
@@ -47,7 +48,7 @@ public sealed class CheckpointFolder
     public static bool Holds(string path) => File.Exists(System.IO.Path.Combine(path, "checkpoint.json"));
 
     /// <summary>The latest checkpoint, or null where there is none.</summary>
-    /// <exception cref="YapoException">It is damaged, or of another trainer or configuration.</exception>
+    /// <exception cref="YapoException">It or one of its files is damaged, or it is of another trainer or configuration.</exception>
     public Checkpoint? Load()
     {
         if (!File.Exists(Index))
@@ -56,6 +57,7 @@ public sealed class CheckpointFolder
         }
 
         Checkpoint found;
+        var sums = new Dictionary<string, string>(StringComparer.Ordinal);
         try
         {
             using var json = JsonDocument.Parse(File.ReadAllBytes(Index));
@@ -66,10 +68,21 @@ public sealed class CheckpointFolder
                 throw new YapoException(YapoErrorKind.Format, $"{Index} has format version {version}; this program reads {FormatVersion}");
             }
 
-            var state = System.IO.Path.GetFileName(root.GetProperty("state").GetString()!);
+            var step = root.GetProperty("step").GetInt64();
+            var state = StateName(step);
+            foreach (var file in root.GetProperty("sha256").EnumerateObject())
+            {
+                sums[file.Name] = file.Value.GetString() ?? "";
+            }
+
+            if (!sums.ContainsKey(state) || sums.Keys.Any(name => !name.StartsWith(state, StringComparison.Ordinal) || name != System.IO.Path.GetFileName(name)))
+            {
+                throw new FormatException($"its files are {string.Join(", ", sums.Keys)}, expected {state}");
+            }
+
             found = new Checkpoint(
                 root.GetProperty("kind").GetString()!,
-                root.GetProperty("step").GetInt64(),
+                step,
                 root.GetProperty("seconds").GetDouble(),
                 root.GetProperty("config").GetRawText(),
                 System.IO.Path.Combine(Path, state));
@@ -95,6 +108,16 @@ public sealed class CheckpointFolder
                 $"{Index} belongs to a run with other settings or data.\n  checkpoint: {found.Config}\n  this run:   {_config}\nUse the same settings to resume, or another checkpoint folder.");
         }
 
+        foreach (var (name, expected) in sums)
+        {
+            if (Sum(name) is var sum && sum != expected)
+            {
+                throw new YapoException(
+                    YapoErrorKind.Format,
+                    $"{System.IO.Path.Combine(Path, name)} is damaged: its SHA-256 is {sum}, checkpoint.json says {expected}. Remove the folder and start again, or restore both files from a copy.");
+            }
+        }
+
         return found;
     }
 
@@ -115,7 +138,7 @@ public sealed class CheckpointFolder
     /// <summary>Makes <paramref name="writeState"/> (which gets the path of a new file; it may write others whose names begin so) the latest checkpoint.</summary>
     public Checkpoint Save(long step, double seconds, Action<string> writeState)
     {
-        var name = $"state-{step:D8}.bin";
+        var name = StateName(step);
         var state = System.IO.Path.Combine(Path, name);
         try
         {
@@ -143,6 +166,10 @@ public sealed class CheckpointFolder
     private static bool IsLeftover(string file, string state) =>
         file.EndsWith(".tmp", StringComparison.Ordinal) && (file.StartsWith("checkpoint.json.", StringComparison.Ordinal) || file.StartsWith(state + ".", StringComparison.Ordinal));
 
+    private static string StateName(long step) => $"state-{step:D8}.bin";
+
+    private string Sum(string name) => InputFile.Sha256(System.IO.Path.Combine(Path, name));
+
     private void WriteIndex(long step, double seconds, string name) =>
         AtomicFile.Write(Index, stream =>
         {
@@ -152,7 +179,13 @@ public sealed class CheckpointFolder
             json.WriteString("kind", _kind);
             json.WriteNumber("step", step);
             json.WriteNumber("seconds", seconds);
-            json.WriteString("state", name);
+            json.WriteStartObject("sha256");
+            foreach (var file in Directory.EnumerateFiles(Path, name + "*").Select(f => System.IO.Path.GetFileName(f)).Where(f => !IsLeftover(f, name)).Order(StringComparer.Ordinal))
+            {
+                json.WriteString(file, Sum(file));
+            }
+
+            json.WriteEndObject();
             json.WritePropertyName("config");
             json.WriteRawValue(_config);
             json.WriteEndObject();

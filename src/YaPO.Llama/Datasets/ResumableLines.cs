@@ -58,6 +58,27 @@ public sealed class ResumableLines : IDisposable
         }
     }
 
+    /// <summary>Holds the lines of earlier runs against what they must be, since a disk may have damaged them meanwhile.</summary>
+    /// <param name="problem">Given the index of a line and the line: what is wrong with it; null: nothing.</param>
+    /// <exception cref="YapoException">The first line that something is wrong with (<see cref="YapoErrorKind.Format"/>).</exception>
+    public void Check(Func<int, string, string?> problem)
+    {
+        ArgumentNullException.ThrowIfNull(problem);
+        _partial.Position = 0;
+        using (var reader = new StreamReader(_partial, Encoding.UTF8, leaveOpen: true))
+        {
+            for (var i = 0; i < Done && reader.ReadLine() is { } line; i++)
+            {
+                if (problem(i, line) is { } what)
+                {
+                    throw new YapoException(YapoErrorKind.Format, $"{PartialPath(_path)}, line {i + 1} is damaged: {what}. Delete the file to begin anew");
+                }
+            }
+        }
+
+        _partial.Position = _partial.Length;
+    }
+
     /// <summary>Adds a group and flushes it to disk.</summary>
     public void Add(IReadOnlyList<string> lines)
     {
