@@ -8,22 +8,20 @@ internal static class UsageErrors
 {
     private const int MostSuggestions = 3;
 
-    /// <summary>Writes the errors of a failed parse to stderr.</summary>
+    /// <summary>Writes the errors of a failed parse to stderr; of a typo only what was probably meant.</summary>
     public static void Report(ParseResult parsed, CommandConsole console)
     {
         var command = parsed.CommandResult.Command;
-        foreach (var message in parsed.Errors.Select(e => e.Message).Distinct(StringComparer.Ordinal))
+        var typos = parsed.UnmatchedTokens.Select(token => (Token: token, Near: Suggestions(token, command))).Where(t => t.Near.Count > 0).ToList();
+        foreach (var (token, near) in typos)
         {
-            console.Error.WriteLine($"error: {message}");
+            console.Error.WriteLine($"error: '{token}' is unknown; did you mean {string.Join(" or ", near)}?");
         }
 
-        foreach (var token in parsed.UnmatchedTokens)
+        // What else is wrong mostly follows from the typo: its value stands alone, and the option that was meant is missing.
+        foreach (var message in typos.Count > 0 ? [] : parsed.Errors.Select(e => e.Message).Distinct(StringComparer.Ordinal))
         {
-            var near = Suggestions(token, command);
-            if (near.Count > 0)
-            {
-                console.Error.WriteLine($"'{token}' is unknown; did you mean {string.Join(" or ", near)}?");
-            }
+            console.Error.WriteLine($"error: {message}");
         }
 
         if (command.Subcommands.Count > 0 && parsed.UnmatchedTokens.Count == 0)

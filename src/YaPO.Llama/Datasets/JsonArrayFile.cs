@@ -57,7 +57,7 @@ public static class JsonArrayFile
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException)
         {
-            throw new YapoException(YapoErrorKind.Format, $"{path}: this is no JSON: {e.Message}", e);
+            throw new YapoException(YapoErrorKind.Format, $"{path}{(e is JsonException { LineNumber: { } line } ? $", line {line + 1}" : "")}: this is no JSON: {JsonFailure.Reason(e)}", e);
         }
     }
 }

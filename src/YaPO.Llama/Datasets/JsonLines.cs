@@ -43,7 +43,8 @@ public static class JsonLines
             }
             catch (Exception e) when (e is JsonException or InvalidOperationException)
             {
-                throw new YapoException(YapoErrorKind.Format, $"{source}, line {lines.Number}: this is no JSON: {e.Message}", e);
+                var what = bytes.Span.StartsWith("GGUF"u8) ? "this is a GGUF file, expected lines of JSON" : $"this is no JSON: {JsonFailure.Reason(e)}";
+                throw new YapoException(YapoErrorKind.Format, $"{source}, line {lines.Number}: {what}", e);
             }
 
             using (document)

@@ -81,7 +81,7 @@ public static class FeatureLabels
         }
         catch (JsonException e)
         {
-            throw new YapoException(YapoErrorKind.Format, $"{path}, line {(e.LineNumber ?? 0) + 1}: this is no JSON: {e.Message}", e);
+            throw new YapoException(YapoErrorKind.Format, $"{path}, line {(e.LineNumber ?? 0) + 1}: this is no JSON: {JsonFailure.Reason(e)}", e);
         }
 
         using (document)

@@ -67,7 +67,14 @@ public static class ModelFingerprint
         var architecture = metadata.RequireString("general.architecture");
         if (!metadata.ContainsKey($"{architecture}.block_count") || !metadata.ContainsKey($"{architecture}.embedding_length"))
         {
-            throw new YapoException(YapoErrorKind.Format, $"{file.Path}: it is no model: architecture '{architecture}' without block_count and embedding_length");
+            var found = architecture switch
+            {
+                Sae.SaeFile.Architecture => "it is an SAE",
+                Steering.SteeringFile.Architecture => "it is a steering vector",
+                Steering.ControlVectorFile.Architecture => "it is a control vector",
+                _ => $"architecture '{architecture}' without block_count and embedding_length",
+            };
+            throw new YapoException(YapoErrorKind.Format, $"{file.Path} is no model: {found}");
         }
 
         var d = metadata.RequireUInt32($"{architecture}.embedding_length");
