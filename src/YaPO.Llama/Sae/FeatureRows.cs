@@ -126,38 +126,31 @@ internal sealed class FeatureRows(TensorData data, bool columns, int d, int f, A
     /// <summary>Refuses infinities and NaN, naming the feature.</summary>
     public void CheckFinite(ReadOnlySpan<float> rows, int first)
     {
+        if (IndexOfNotFinite(rows) is >= 0 and var bad)
+        {
+            throw new YapoException(YapoErrorKind.Format, $"{data.Description}: feature {first + (bad / d)} holds {rows[bad]}; every value must be finite");
+        }
+    }
+
+    /// <summary>Where the first infinity or NaN is; −1: nowhere.</summary>
+    public static int IndexOfNotFinite(ReadOnlySpan<float> values)
+    {
         // A sum of x · 0 is 0 unless an entry is infinite or no number; only then is the culprit looked for.
         var sum = Vector<float>.Zero;
-        var vectors = MemoryMarshal.Cast<float, Vector<float>>(rows);
+        var vectors = MemoryMarshal.Cast<float, Vector<float>>(values);
         foreach (var v in vectors)
         {
             sum += v * Vector<float>.Zero;
         }
 
-        if (Vector.EqualsAll(sum, Vector<float>.Zero) && AllFinite(rows[(vectors.Length * Vector<float>.Count)..]))
+        for (var i = Vector.EqualsAll(sum, Vector<float>.Zero) ? vectors.Length * Vector<float>.Count : 0; i < values.Length; i++)
         {
-            return;
-        }
-
-        for (var i = 0; i < rows.Length; i++)
-        {
-            if (!float.IsFinite(rows[i]))
+            if (!float.IsFinite(values[i]))
             {
-                throw new YapoException(YapoErrorKind.Format, $"{data.Description}: feature {first + (i / d)} holds {rows[i]}; every value must be finite");
-            }
-        }
-    }
-
-    private static bool AllFinite(ReadOnlySpan<float> values)
-    {
-        foreach (var x in values)
-        {
-            if (!float.IsFinite(x))
-            {
-                return false;
+                return i;
             }
         }
 
-        return true;
+        return -1;
     }
 }

@@ -100,16 +100,20 @@ public sealed class SaeFile : IDisposable
     }
 
     /// <summary>Encoder rows of features <paramref name="first"/>, …: <paramref name="rows"/> holds n · D values.</summary>
-    public void ReadEncoder(int first, Span<float> rows) => _file.ReadRows(_enc, first, rows);
+    /// <exception cref="YapoException"><see cref="YapoErrorKind.Format"/>: an entry is not finite, or the file cannot be read.</exception>
+    public void ReadEncoder(int first, Span<float> rows) => ReadRows(_enc, first, rows);
 
     /// <summary>Decoder rows of features <paramref name="first"/>, …: <paramref name="rows"/> holds n · D values.</summary>
-    public void ReadDecoder(int first, Span<float> rows) => _file.ReadRows(_dec, first, rows);
+    /// <inheritdoc cref="ReadEncoder(int, Span{float})" path="/exception"/>
+    public void ReadDecoder(int first, Span<float> rows) => ReadRows(_dec, first, rows);
 
     /// <summary>The whole encoder, [F, D].</summary>
-    public float[] ReadEncoder() => _file.ReadFloats(_enc);
+    /// <inheritdoc cref="ReadEncoder(int, Span{float})" path="/exception"/>
+    public float[] ReadEncoder() => ReadAll(_enc);
 
     /// <summary>The whole decoder, [F, D].</summary>
-    public float[] ReadDecoder() => _file.ReadFloats(_dec);
+    /// <inheritdoc cref="ReadEncoder(int, Span{float})" path="/exception"/>
+    public float[] ReadDecoder() => ReadAll(_dec);
 
     /// <summary>How a vector records this SAE.</summary>
     public SaeReference ToReference() => new()
@@ -163,6 +167,27 @@ public sealed class SaeFile : IDisposable
         return info;
 
         int Number(string key) => (int)Math.Min(metadata.RequireUInt32(key), int.MaxValue);
+    }
+
+    private void ReadRows(GgufTensor tensor, int first, Span<float> rows)
+    {
+        _file.ReadRows(tensor, first, rows);
+        RequireFinite(tensor, first, rows);
+    }
+
+    private float[] ReadAll(GgufTensor tensor)
+    {
+        var values = _file.ReadFloats(tensor);
+        RequireFinite(tensor, 0, values);
+        return values;
+    }
+
+    private void RequireFinite(GgufTensor tensor, int first, ReadOnlySpan<float> rows)
+    {
+        if (FeatureRows.IndexOfNotFinite(rows) is >= 0 and var bad)
+        {
+            throw new YapoException(YapoErrorKind.Format, $"{_file.Path}: {tensor.Name}: feature {first + (bad / Info.DModel)} holds {rows[bad]}; every value must be finite");
+        }
     }
 
     private float[] Finite(string name, long n)

@@ -74,6 +74,6 @@ public sealed class ModelFingerprintTests : IDisposable
     {
         new GgufWriter().Set("general.architecture", "controlvector").Save(_folder.File("x.gguf"));
 
-        FluentActions.Invoking(() => ModelFingerprint.Compute(_folder.File("x.gguf"))).Should().Throw<YapoException>().WithMessage("*no model*'controlvector'*");
+        FluentActions.Invoking(() => ModelFingerprint.Compute(_folder.File("x.gguf"))).Should().Throw<YapoException>().WithMessage("*x.gguf is no model: it is a control vector");
     }
 }

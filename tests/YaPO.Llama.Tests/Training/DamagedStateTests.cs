@@ -35,7 +35,7 @@ public sealed class DamagedStateTests : IDisposable
     {
         File.WriteAllLines(_world["prompts.jsonl"], Enumerable.Range(0, 80).Select(i => $$"""{"prompt": "what is {{i}} of the tea?", "chosen": "the mint"}"""));
         Resume(
-            "data rejected --model model.gguf --input prompts.jsonl --output {0} -n 100 --temp 1 --threads 1 --parallel 2", "", () => Lines("parts.out.partial") >= 6, ["parts.out.partial.json", "parts.out.partial"],
+            "data rejected --model model.gguf --input prompts.jsonl --output {0} -n 100 --temp 1 --threads 1 --parallel 2", "", () => new FileInfo(_world["parts.out.partial"]) is { Exists: true, Length: > 2000 }, ["parts.out.partial.json", "parts.out.partial"],
             valuesMayChange: true);
     }
 
