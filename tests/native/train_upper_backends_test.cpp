@@ -240,3 +240,30 @@ YAPO_TEST(TrainUpper_Device_TransposedTypes_Q8_0DoublesTheErrorOfTheForwardProdu
         CHECK(errors[4] >= 5 * errors[3]);   // 7 and 8
     }
 }
+
+// What the managed side estimates before a run (Estimates/DeviceMemory.cs: Activations, and the codes and coefficients of Latents) against what is allocated.
+YAPO_TEST(TrainUpper_Device_Activations_StayWithinTheEstimate) {
+    struct shape { const char * arch; int n_layer, n_vocab, n_tokens; };
+    for (const shape & of : {shape{"gemma2", 4, 352, 64}, shape{"gemma2", 7, 352, 512}, shape{"gemma2", 3, 16384, 512}, shape{"llama", 7, 352, 64}, shape{"llama", 3, 16384, 512}, shape{"qwen3", 7, 352, 256}}) {
+        random_model r = upper_model();
+        r.arch = of.arch;
+        r.n_layer = of.n_layer;
+        r.n_vocab = of.n_vocab;
+        r.d_model = 256;
+        r.n_ff = 1024;
+        r.head_dim = 64;
+        const problem p(r, of.n_tokens, of.n_tokens / 2);
+        auto m = std::make_shared<yapo::train::upper::model>(p.path, layer);
+        const yapo_latents latents = p.sae.at(layer);
+        m->set_latents(std::make_shared<const steering>(&latents, 1, layer, r.n_layer, r.d_model));
+        m->place(std::make_shared<device>(ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU)));
+        device_worker w(m);
+        std::vector<float> gradient(p.sae.f, 0.0f);
+        w.logprob_gradient(p.sequence(), p.v.data(), 1.0f, 1.0, gradient.data());
+        const double T = of.n_tokens, B = r.n_layer - 1 - layer, D = r.d_model, Q = r.n_head * r.head_dim, KV = r.n_head_kv * r.head_dim, F = r.n_ff, H = r.n_head, V = r.n_vocab;
+        const double blocks = 4 * T * (B + 1) * (6 * F + 6 * D + 2 * (Q + 2 * KV) + 2 * H * T), head = 12 * V * std::min<double>(T, double(head_chunk_rows(r.n_vocab))), codes = 24 * double(p.sae.f) * T;
+        const double estimate = blocks + head + codes, got = double(w.activation_bytes());
+        note("%s, %.0f blocks, vocabulary %.0f, %.0f tokens: %.2f MB allocated, %.2f MB estimated (%.2f)", of.arch, B, V, T, got / 1e6, estimate / 1e6, estimate / got);
+        CHECK(estimate >= got && estimate <= 3 * got);
+    }
+}

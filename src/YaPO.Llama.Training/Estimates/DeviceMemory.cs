@@ -13,7 +13,7 @@ namespace YaPO.Llama.Training.Estimates;
 /// <param name="Weights">Blocks above the layer and the head, as in the file.</param>
 /// <param name="Copies">Their matrices transposed: F32, F16 and BF16 in their type, quantized ones as Q8_0 (F16 where the rows are no multiple of 32).</param>
 /// <param name="Latents">Rows of the trained latents: 8 P D, above the lowest block 16 P D, and their codes and coefficients, 24 P T.</param>
-/// <param name="Activations">4 T B (12 FF + 20 D + 6 (Q + 2 KV) + 7 H T) for B blocks, and 32 V C for the head's chunks of C positions (about 32 MB of logits each).</param>
+/// <param name="Activations">4 T (B + 1) (6 FF + 6 D + 2 (Q + 2 KV) + 2 H T) for B blocks, and 12 V C for the head's chunks of C positions (about 32 MB of logits each): what Gemma 2 takes and up to a half more, twice what Llama takes.</param>
 public sealed record DeviceMemory(string Device, long Free, long Capture, long Weights, long Copies, long Latents, long Activations)
 {
     /// <summary>While gradients are computed.</summary>
@@ -43,7 +43,7 @@ public sealed record DeviceMemory(string Device, long Free, long Capture, long W
         var shape = ModelSizes.Of(gguf);
         var upper = gguf.Tensors.Where(t => ModelSizes.BlockOf(t) > layer).Append(shape.Head).OfType<GgufTensor>().ToList();
         var chunk = Math.Clamp((8L << 20) / Math.Max(1, shape.Vocabulary) / 16 * 16, 16, 1024);
-        var perToken = (12 * shape.Wide) + (20 * shape.D) + (6 * (shape.Queries + (2 * shape.Keys))) + (7 * shape.Heads * longest);
+        var perToken = (6 * shape.Wide) + (6 * shape.D) + (2 * (shape.Queries + (2 * shape.Keys))) + (2 * shape.Heads * longest);
         return new DeviceMemory(
             device.Name,
             device.MemoryFree,
@@ -51,7 +51,7 @@ public sealed record DeviceMemory(string Device, long Free, long Capture, long W
             upper.Sum(t => t.Bytes),
             upper.Sum(CopyOf),
             (((8L * latents) + (16L * higherLatents)) * shape.D) + (24L * (latents + higherLatents) * longest),
-            (4L * longest * Math.Max(1, shape.Blocks - 1 - layer) * perToken) + (32L * shape.Vocabulary * Math.Min(chunk, longest)));
+            (4L * longest * (shape.Blocks - layer) * perToken) + (12L * shape.Vocabulary * Math.Min(chunk, longest)));
     }
 
     /// <summary>Bytes of a matrix's transposed copy; 0 for a vector. As libyapo chooses the type.</summary>

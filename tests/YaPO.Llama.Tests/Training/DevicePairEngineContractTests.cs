@@ -7,6 +7,9 @@ namespace YaPO.Llama.Tests.Training;
 /// <summary>The contract on a ggml device, in plain operations: the CPU backend as one.</summary>
 public sealed class DevicePairEngineContractTests() : PairEngineContract(new GgmlPairEngineFactory("CPU"));
 
+/// <summary>What every method promises, with gradients computed there.</summary>
+public sealed class DeviceSteeringContractTests() : SteeringContract(new GgmlPairEngineFactory("CPU"));
+
 /// <summary>The contract on a device whose memory is not this process's: a server in a second one.</summary>
 public sealed class RpcPairEngineContractTests(RpcPairEngines engines) : PairEngineContract(engines.Factory), IClassFixture<RpcPairEngines>;
 

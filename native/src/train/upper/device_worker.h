@@ -19,6 +19,9 @@ public:
     // m has been placed on a device.
     explicit device_worker(std::shared_ptr<const model> m);
 
+    // What the largest graph so far holds on the device beside weights and latents.
+    size_t activation_bytes() const { return ggml_gallocr_get_buffer_size(allocation_.get(), 0); }
+
 protected:
     double evaluate(const request & r) override;
     void   read_gradients(std::vector<float> & dh, std::vector<float> & dv) override;

@@ -41,7 +41,8 @@ yapo_sequence copy_in(const yapo_sequence * given) {
     return s;
 }
 
-// ggml asserts that a device stands by (an RPC server may go, a driver may fail): where it does so on this thread, that is an error of the call.
+// ggml asserts what a device answers: where it does so on this thread, that is an error of the call. (An RPC server that goes away ends the process, on a
+// thread of ggml's own.)
 template <typename F>
 auto on_device(F && body) {
     yapo::assert_scope asserts;
