@@ -18,12 +18,14 @@ public static class ReportStage
 
     /// <summary>Runs the stage.</summary>
     public static void Run(Workplace place, CancellationToken cancellation) =>
-        place.Stage("report", [Path.Combine(place.Output, "report.json"), Path.Combine(place.Output, "report.md")], () =>
-        {
-            var report = Measure(place, keepEvidence: true, cancellation);
-            WriteText(Path.Combine(place.Output, "report.json"), report.ToJson());
-            WriteText(Path.Combine(place.Output, "report.md"), report.ToMarkdown());
-        });
+        place.Stage("report", [Path.Combine(place.Output, "report.json"), Path.Combine(place.Output, "report.md")], () => Write(place, Measure(place, keepEvidence: true, cancellation)));
+
+    /// <summary>Writes the report beside the artefacts.</summary>
+    public static void Write(Workplace place, WorldReport report)
+    {
+        WriteText(Path.Combine(place.Output, "report.json"), report.ToJson());
+        WriteText(Path.Combine(place.Output, "report.md"), report.ToMarkdown());
+    }
 
     /// <summary>Measures everything.</summary>
     /// <param name="place">Where the artefacts are.</param>
