@@ -8,11 +8,11 @@ using YaPO.Llama.Training;
 
 namespace YaPO.Llama.Cli.Commands;
 
-/// <summary><c>tune</c>: chooses layer, positions, support and strength on held-out data, under a KL budget.</summary>
+/// <summary><c>tune</c>: chooses layer, positions, support, learning rate and strength on held-out data, under a KL budget.</summary>
 internal static class TuneCommand
 {
     internal sealed record Options(
-        string Model, IReadOnlyList<string> Saes, IReadOnlyList<int> Layers, SteeringMethod Method, IReadOnlyList<string> Positions, IReadOnlyList<int> Supports, string Output, string? Name, int CoarseItems,
+        string Model, IReadOnlyList<string> Saes, IReadOnlyList<int> Layers, SteeringMethod Method, IReadOnlyList<string> Positions, IReadOnlyList<int> Supports, IReadOnlyList<double> Rates, string Output, string? Name, int CoarseItems,
         ExperimentSettings Experiment);
 
     public static Command Build(CommandConsole console)
@@ -23,11 +23,12 @@ internal static class TuneCommand
         var method = new Option<string>("--method") { Description = "How candidates are made, as in 'train'.", DefaultValueFactory = _ => "yapo", HelpName = "METHOD" }.OneOf("yapo", "bipo", "caa", "sas");
         var positions = new Option<string>("--positions") { Description = "Candidate positions, separated by commas; each is trained as it acts.", DefaultValueFactory = _ => "all,generated", HelpName = "POSITIONS,…" };
         var supports = NumberList.Option("--max-features", "With yapo: candidate numbers of latents, separated by commas. 0: all.", "K,K,…", 64, 256);
+        var rates = NumberList.Option("--rates", "With yapo and bipo: candidate learning rates, separated by commas (default: the one of --learning-rate).", "X,X,…");
         var coarse = SingleOptions.Number("--coarse-items", "Validation items of the coarse pass.", 96, 1, int.MaxValue, "N");
         var output = SingleOptions.Output("Vector file (.ysv) of the winner");
         var name = new Option<string?>("--name") { Description = "Name of the vector (default: the output's file name).", HelpName = "TEXT" };
         var shared = new ExperimentOptions(0.05, neutralRequired: true);
-        var command = new Command("tune", "Choose layer, positions, support and strength of a vector on held-out data, under a KL budget.") { model, sae, layers, method, positions, supports, coarse, output, name };
+        var command = new Command("tune", "Choose layer, positions, support, learning rate and strength of a vector on held-out data, under a KL budget.") { model, sae, layers, method, positions, supports, rates, coarse, output, name };
         shared.AddTo(command);
         command.Validators.Add(result =>
         {
@@ -37,6 +38,11 @@ internal static class TuneCommand
                 {
                     result.AddError(string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{option.Name} {value} is not a whole number from {least} on"));
                 }
+            }
+
+            if (result.Numbers(rates).Any(r => !(r > 0)))
+            {
+                result.AddError("--rates must be above 0");
             }
 
             if (result.GetValue(method) is "yapo" or "sas" && result.GetValue(sae) is not { Length: > 0 })
@@ -54,7 +60,7 @@ internal static class TuneCommand
             parsed => new Options(
                 parsed.GetRequiredValue(model), parsed.GetValue(sae) ?? [], [.. parsed.Numbers(layers).Select(x => (int)x)], Enum.Parse<SteeringMethod>(parsed.GetValue(method)!, ignoreCase: true),
                 [.. parsed.GetValue(positions)!.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries).Select(p => SteeringPositions.Parse(p).ToString()).Distinct()],
-                [.. parsed.Numbers(supports).Select(x => (int)x).Distinct()], parsed.GetRequiredValue(output), parsed.GetValue(name), parsed.GetValue(coarse), shared.Read(parsed)),
+                [.. parsed.Numbers(supports).Select(x => (int)x).Distinct()], [.. parsed.Numbers(rates).Distinct()], parsed.GetRequiredValue(output), parsed.GetValue(name), parsed.GetValue(coarse), shared.Read(parsed)),
             HandleAsync);
     }
 

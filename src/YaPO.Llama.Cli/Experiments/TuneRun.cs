@@ -23,7 +23,7 @@ internal sealed class TuneRun(TuneCommand.Options options, CommandConsole consol
 
     private string Name => options.Name ?? Path.GetFileNameWithoutExtension(options.Output);
 
-    private sealed record Plan(string Name, int Layer, string? Sae, string Positions, int Support);
+    private sealed record Plan(string Name, int Layer, string? Sae, string Positions, int Support, double? Rate); // Rate: null where the method has none, or there is nothing to choose
 
     public void Run()
     {
@@ -94,8 +94,13 @@ internal sealed class TuneRun(TuneCommand.Options options, CommandConsole consol
         // caa and sas look at answers, whatever is steered: one training would do, but each file records the positions it is for.
         return
         [
-            .. sites.SelectMany(s => options.Positions.SelectMany(p => (options.Method == SteeringMethod.Yapo ? options.Supports : [0]).Select(k => new Plan(
-                $"layer {s.Layer}, {p}" + (options.Method == SteeringMethod.Yapo ? $", {(k == 0 ? "all" : k)} latents" : ""), s.Layer, sparse ? s.Sae : null, p, k)))),
+            .. from s in sites
+               from p in options.Positions
+               from k in options.Method == SteeringMethod.Yapo ? options.Supports : [0]
+               from r in options.Rates.Count > 0 && options.Method is (SteeringMethod.Yapo or SteeringMethod.Bipo) ? options.Rates.Select(r => (double?)r) : [null]
+               select new Plan(
+                   $"layer {s.Layer}, {p}" + (options.Method == SteeringMethod.Yapo ? $", {(k == 0 ? "all" : k)} latents" : "") + (r is null ? "" : string.Create(CultureInfo.InvariantCulture, $", rate {r}")),
+                   s.Layer, sparse ? s.Sae : null, p, k, r),
         ];
     }
 
@@ -112,13 +117,13 @@ internal sealed class TuneRun(TuneCommand.Options options, CommandConsole consol
         {
             cancellation.ThrowIfCancellationRequested();
             var (file, run) = folder.Train(
-                RunFolder.Key("layer", plan.Layer, plan.Positions, plan.Support),
+                plan.Rate is { } r ? RunFolder.Key("layer", plan.Layer, plan.Positions, plan.Support, r) : RunFolder.Key("layer", plan.Layer, plan.Positions, plan.Support),
                 training with
                 {
                     Layer = plan.Layer,
                     Sae = plan.Sae,
                     Positions = SteeringPositions.Parse(plan.Positions),
-                    Optimizer = training.Optimizer with { MaxFeatures = plan.Support },
+                    Optimizer = training.Optimizer with { MaxFeatures = plan.Support, LearningRate = plan.Rate ?? training.Optimizer.LearningRate },
                 },
                 capture,
                 p => line.Report((i * 100) + (100 * p.Step / Math.Max(1, p.TotalSteps)), string.Create(CultureInfo.InvariantCulture, $"{plan.Name}: loss {p.Loss:0.000}")),

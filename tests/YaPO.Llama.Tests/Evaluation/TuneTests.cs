@@ -63,6 +63,21 @@ public sealed class TuneTests : NativeTest
     }
 
     [Fact]
+    public void Tune_Rates_AreCandidates_AndTheFileNamesTheOneItWasTrainedAt()
+    {
+        var run = CliProcess.Run(_world.Folder, "", Tune("rates.ysv", "--positions", "all", "--rates", "0.001,0.3", "--json"));
+
+        run.ExitCode.Should().Be(0, run.Error);
+        using var json = JsonDocument.Parse(run.Out);
+        var candidates = json.RootElement.GetProperty("candidates").EnumerateArray().ToDictionary(c => c.GetProperty("name").GetString()!, c => c.GetProperty("coarse").ToString());
+        candidates.Keys.Should().BeEquivalentTo(from k in Enumerable.Range(1, 2) from r in "0.001 0.3".Split(' ') select $"layer 0, all, {8 * k} latents, rate {r}");
+        candidates.Values.Distinct().Should().HaveCount(4, "each rate trains another vector");
+        var chosen = json.RootElement.GetProperty("chosen").GetString()!;
+        using var config = JsonDocument.Parse(SteeringFile.Load(_world["rates.ysv"]).Train!.Config);
+        chosen.Should().EndWith($"rate {config.RootElement.GetProperty("learning_rate").GetDouble()}");
+    }
+
+    [Fact]
     public async Task Tune_BadInput_IsNamed()
     {
         var twice = await CliRun.Of(Tune("v.ysv", "--sae", _world.Sae));
@@ -76,6 +91,7 @@ public sealed class TuneTests : NativeTest
         (await CliRun.Of(Tune("v.ysv", "--resume"))).ExitCode.Should().Be(2);
         (await CliRun.Of(Tune("v.ysv", "--max-features", "1.5"))).ExitCode.Should().Be(2);
         (await CliRun.Of(Tune("v.ysv", "--kl-budget", "0"))).ExitCode.Should().Be(2);
+        (await CliRun.Of(Tune("v.ysv", "--rates", "0.01,0"))).ExitCode.Should().Be(2);
         File.Exists(_world["v.ysv"]).Should().BeFalse();
     }
 
