@@ -6,7 +6,7 @@
 # 1. builds the native part with the preset "cuda" for this machine's GPU (about ten minutes on 16 cores; YAPO_CUDA_FLASH=0 leaves out
 #    flash attention, which is most of it);
 # 2. runs the kernels against their host twin, a steered model against the oracle, and the proof that decoding stays one captured CUDA
-#    graph while strengths change at every token; then the steering cases of the ordinary tests;
+#    graph while strengths change at every token; then the steering cases of the ordinary tests, and training's gradients on CUDA0;
 # 3. measures: the kernels alone, and a model of Gemma-2-2B's width (YAPO_LAYERS of its 26 blocks, default 8), our kernels and ggml's ops
 #    beside the unsteered model in one process; with the .NET SDK there and YAPO_MODEL set, `yapo-llama bench steering` on that model too;
 # 4. writes OUT_FOLDER/cuda.md and OUT_FOLDER/cuda.json, which name the GPU, and the logs beside them.
@@ -37,9 +37,9 @@ echo "verify-cuda: built in $built s"
 
 failed=() passed=0
 : >"$out/tests.log"
-for case in $("$tests" --list | grep -v '_Speed$' | grep -E '^(Cuda_|CudaTwin_|Fused_|Kernel_|Batch_|Graphs_|Identity_|Readout_|FullSae_|Capture_)'); do
+for case in $("$tests" --list | grep -v '_Speed$' | grep -E '^(Cuda_|CudaTwin_|Fused_|Kernel_|Batch_|Graphs_|Identity_|Readout_|FullSae_|Capture_|TrainUpper_Device_)'); do
     echo "== $case" >>"$out/tests.log"
-    if timeout 300 "$tests" --run "$case" >>"$out/tests.log" 2>&1; then passed=$((passed + 1)); else failed+=("$case"); fi
+    if YAPO_TEST_DEVICE=CUDA0 timeout 300 "$tests" --run "$case" >>"$out/tests.log" 2>&1; then passed=$((passed + 1)); else failed+=("$case"); fi
 done
 echo "verify-cuda: $passed cases passed, ${#failed[@]} not${failed[*]:+: ${failed[*]}}"
 proof=$(grep -A30 '^== Cuda_StrengthsChange_GraphsStayCaptured' "$out/tests.log" | grep -E 'warm-ups' | sed 's/^ *//')
@@ -48,6 +48,8 @@ for case in Cuda_Kernels_Speed Cuda_SteeredModel_Speed; do
     YAPO_BENCHMARK=1 timeout 900 "$tests" --run $case >"$out/$case.log" 2>&1 || failed+=("$case")
     sed -n 's/^ *\({".*}\)$/\1/p' "$out/$case.log" >"$out/$case.jsonl"
 done
+# Gradients through one block of Gemma-2-2B's width, 256 tokens: the log says what a step takes on the CPU and on the GPU.
+YAPO_TEST_DEVICE=CUDA0 YAPO_BENCHMARK=1 REAL=1 TOKENS=256 REPEATS=5 timeout 900 "$tests" --run TrainUpper_Speed >"$out/TrainUpper_Speed.log" 2>&1 || failed+=(TrainUpper_Speed)
 if command -v dotnet >/dev/null && [[ -n ${YAPO_MODEL:-} ]]; then
     YapoPreset=cuda dotnet run -c Release --project "$root/src/YaPO.Llama.Cli" -- bench steering --model "$YAPO_MODEL" --json >"$out/bench.json" 2>"$out/bench.log" || failed+=(bench)
 fi

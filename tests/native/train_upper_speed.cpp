@@ -1,4 +1,4 @@
-// Not a check: what the gradient of one completion costs at the demo model's size. YAPO_BENCHMARK=1 runs it.
+// Not a check: what the gradient of one completion costs at the demo model's size. YAPO_BENCHMARK=1 runs it; YAPO_TEST_DEVICE names a device to compare with.
 #include "harness.h"
 #include "random_model.h"
 
@@ -7,9 +7,11 @@
 #include "yapo_train.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <ctime>
+#include <utility>
 
 using namespace yapo_test;
 
@@ -47,6 +49,32 @@ product_rates measure_products(ggml_type type, int64_t K, int64_t N, int64_t T) 
         rate(2.0 * T * K * N, 5, [&] { ag::rows_times(T, N, x.data(), K, weights, y.data(), N, false); }),
         rate(2.0 * T * K * N, 5, [&] { ag::rows_weighted(T, N, x.data(), N, weights, y.data(), K, false); }),
     };
+}
+
+// Seconds of one call: CPU time of this process, and on the clock.
+struct step_times { double forward, both, forward_clock, both_clock; };
+
+step_times measure_steps(const std::string & path, const yapo_latents & latents, const yapo_sequence & s, const std::vector<float> & v, int n, const char * device) {
+    yapo_upper * upper = nullptr;
+    yapo_upper_worker * worker = nullptr;
+    OK(yapo_upper_load(path.c_str(), 1, &upper, &err));
+    if (device) OK(yapo_upper_place(upper, device, nullptr, &err));
+    OK(yapo_upper_worker_create(upper, &worker, &err));
+    OK(yapo_upper_set_latents(upper, &latents, 1, &err));
+    std::vector<float> gradient(v.size());
+    double logprob = 0;
+    const auto times = [&](auto && call) {
+        call(); // builds its graph
+        const clock_t start = clock();
+        const auto began = std::chrono::steady_clock::now();
+        for (int i = 0; i < n; ++i) call();
+        return std::make_pair(double(clock() - start) / CLOCKS_PER_SEC / n, std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count() / n);
+    };
+    const auto forward = times([&] { OK(yapo_upper_logprob(worker, &s, v.data(), 1.0f, &logprob, &err)); });
+    const auto both = times([&] { OK(yapo_upper_logprob_gradient(worker, &s, v.data(), 1.0f, 1.0, gradient.data(), &logprob, &err)); });
+    yapo_upper_worker_free(worker);
+    yapo_upper_free(upper);
+    return {forward.first, both.first, forward.second, both.second};
 }
 
 } // namespace
@@ -93,29 +121,20 @@ YAPO_TEST(TrainUpper_Speed) {
         q.ftype = k.type;
         q.nthread = 1;
         CHECK_EQ(llama_model_quantize(exact.c_str(), path.c_str(), &q), 0u);
-        yapo_upper * upper = nullptr;
-        yapo_upper_worker * worker = nullptr;
-        OK(yapo_upper_load(path.c_str(), 1, &upper, &err));
-        OK(yapo_upper_worker_create(upper, &worker, &err));
         const yapo_latents latents{sizeof latents, YAPO_VECTOR_SPARSE, 1, 0, F, m.d_model, nullptr, enc.data(), bias.data(), threshold.data(), dec.data()};
-        OK(yapo_upper_set_latents(upper, &latents, 1, &err));
         const yapo_sequence s{sizeof s, T, tokens.data(), residual.data(), T * 2 / 3, nullptr, nullptr, nullptr, nullptr};
-        std::vector<float> gradient(F);
-        double logprob = 0;
         const int n = number("REPEATS", 20);
-        clock_t start = clock();
-        for (int i = 0; i < n; ++i) OK(yapo_upper_logprob(worker, &s, v.data(), 1.0f, &logprob, &err));
-        const double forward = double(clock() - start) / CLOCKS_PER_SEC / n;
-        start = clock();
-        for (int i = 0; i < n; ++i) OK(yapo_upper_logprob_gradient(worker, &s, v.data(), 1.0f, 1.0, gradient.data(), &logprob, &err));
-        const double both = double(clock() - start) / CLOCKS_PER_SEC / n;
-        note("%-5s %d tokens, %d latents, %d blocks: forward %.2f ms, with gradient %.2f ms (CPU time, one thread)", k.name, T, F, m.n_layer - 2, 1e3 * forward, 1e3 * both);
+        const step_times here = measure_steps(path, latents, s, v, n, nullptr);
+        const double both = here.both;
+        note("%-5s %d tokens, %d latents, %d blocks: forward %.2f ms, with gradient %.2f ms (CPU time, one thread)", k.name, T, F, m.n_layer - 2, 1e3 * here.forward, 1e3 * both);
+        if (const char * device = getenv("YAPO_TEST_DEVICE")) {
+            const step_times there = measure_steps(path, latents, s, v, n, device);
+            note("      on %s: forward %.2f ms, with gradient %.2f ms of CPU time here, %.2f and %.2f ms on the clock", device, 1e3 * there.forward, 1e3 * there.both, 1e3 * there.forward_clock, 1e3 * there.both_clock);
+        }
         const double products = 2.0 * T * (m.n_layer - 2) * m.d_model * (m.head_dim * (2.0 * m.n_head + 2 * m.n_head_kv) + 3.0 * m.n_ff); // forward; backward the same
         const ggml_type weight = k.type == LLAMA_FTYPE_MOSTLY_Q4_K_M ? GGML_TYPE_Q4_K : k.type == LLAMA_FTYPE_MOSTLY_Q8_0 ? GGML_TYPE_Q8_0 : GGML_TYPE_F16;
         const product_rates r = measure_products(weight, m.d_model, m.n_ff, T);
         note("      GFLOP/s: peak of the products %.0f; W x of %s %.0f, W^T y %.0f; the whole step %.0f, %.0f %% of the peak", r.peak * 1e-9, ggml_type_name(weight), r.forward * 1e-9,
             r.backward * 1e-9, 2 * products / both * 1e-9, 100 * 2 * products / both / r.peak);
-        yapo_upper_worker_free(worker);
-        yapo_upper_free(upper);
     }
 }
