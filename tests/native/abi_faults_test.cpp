@@ -209,6 +209,11 @@ YAPO_TEST(AbiFaults_Training_TheEngineFails) {
     FAILS(("ggml_backend_dev_init"), YAPO_ERR_INTERNAL, "the CPU backend of ggml is not available", yapo_upper_worker_create(s.upper, &no_worker, &err));
     FAILS(("ggml_backend_reg_get_proc_address"), YAPO_ERR_INTERNAL, "does not let its thread count be set", yapo_upper_worker_create(s.upper, &no_worker, &err));
 
+    upper::session on_device(p.path, upper::layer, "cpu"); // in plain ops, as on any device
+    on_device.use(p.sae);
+    FAILS(("ggml_gallocr_alloc_graph"), YAPO_ERR_OUT_OF_MEMORY, "has no room for the activations", yapo_upper_logprob(on_device.worker, &q, p.v.data(), 1.0f, &value, &err));
+    CHECK(std::isfinite(on_device.logprob(q, p.v.data(), 1.0f)));
+
     const std::string path = write_random_model(lm::small_model(), scratch("lm.gguf"));
     yapo_lm_options   o;
     yapo_lm_default_options(&o);

@@ -62,13 +62,15 @@ YAPO_TEST(TrainRules_GradientsThatKernelsDoNotHave_AreRefused) {
     yapo::train::context_ptr ctx(ggml_init({size_t(1) << 20, nullptr, false}));
     constexpr int64_t D = 4, N = 3, F = 8;
     const auto leaf = [&](int64_t ne0, int64_t ne1) { return ggml_new_tensor_2d(ctx.get(), GGML_TYPE_F32, ne0, ne1); };
-    const auto refused = [&](ggml_tensor * y, ggml_tensor * wanted, const char * part) {
+    const auto refused = [&](ggml_tensor * y, ggml_tensor * wanted, const char * part, yapo_status status = YAPO_ERR_INTERNAL) {
         try {
-            ag::tape tape(ctx.get(), {});
+            ag::options portable;
+            portable.portable = status == YAPO_ERR_UNSUPPORTED;
+            ag::tape tape(ctx.get(), portable);
             tape.seed(y, ggml_new_tensor(ctx.get(), GGML_TYPE_F32, 4, y->ne));
             tape.differentiate({y}, {wanted});
         } catch (const yapo::failure & e) {
-            CHECK(e.status == YAPO_ERR_INTERNAL);
+            CHECK(e.status == status);
             CHECK_MSG(std::string(e.what()).find(part) != std::string::npos, "%s", e.what());
             return;
         }
@@ -82,5 +84,7 @@ YAPO_TEST(TrainRules_GradientsThatKernelsDoNotHave_AreRefused) {
     refused(ag::steer(ctx.get(), x, codes, v, s, dec), s, "steer has no gradient in strengths or decoder rows");
     refused(ag::steer(ctx.get(), x, codes, v, s, dec), dec, "steer has no gradient in strengths or decoder rows");
     ggml_tensor * target = ggml_new_tensor_1d(ctx.get(), GGML_TYPE_I32, N);
+    ggml_tensor * many = ggml_new_tensor_3d(ctx.get(), GGML_TYPE_F32, D, N, 5);
+    refused(ggml_mul(ctx.get(), many, x), x, "no portable gradient of", YAPO_ERR_UNSUPPORTED);
     refused(ag::head_loss(ctx.get(), leaf(D, 16), x, target, 0.0f, false), x, "head_loss was built without its gradient");
 }

@@ -2,6 +2,7 @@
 #include "sae.h"
 #include "train/files/atomic_file.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -93,6 +94,14 @@ void load_state(trainer & t, const std::string & path) {
     }
     if (!in) {
         fail(YAPO_ERR_IO, "cannot read all of %s", path.c_str());
+    }
+    const auto finite = [](const std::vector<float> & a) { return std::all_of(a.begin(), a.end(), [](float x) { return std::isfinite(x); }); };
+    bool sound = h.steps >= 0 && std::isfinite(h.initial_theta) && finite(mean) && std::all_of(quiet.begin(), quiet.end(), [](int64_t n) { return n >= 0; });
+    for (parameters & p : loaded) {
+        each_array(p, [&](const std::vector<float> & a) { sound = sound && finite(a); });
+    }
+    if (!sound) {
+        fail(YAPO_ERR_FORMAT, "%s is damaged: entries that are not finite, or negative counts", path.c_str());
     }
     t.steps = h.steps;
     t.initial_theta = h.initial_theta;
