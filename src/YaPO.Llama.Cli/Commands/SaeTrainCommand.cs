@@ -110,6 +110,11 @@ internal static class SaeTrainCommand
         InputFile.Require(training.Model);
         InputFile.Require(training.Data);
         OutputFile.Require(training.Output, training.Model, training.Data);
+        if (training.LogPath is { } log)
+        {
+            OutputFile.Require(log, training.Model, training.Data, training.Output);
+        }
+
         console.RouteNativeLog();
         var result = await TrainingRun.RunAsync(
             console, training.Output, training.CheckpointFolder, progress => SaeTrainer.Train(training, console.Note, progress, cancellation)).ConfigureAwait(false);

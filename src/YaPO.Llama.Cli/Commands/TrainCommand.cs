@@ -170,6 +170,11 @@ internal static class TrainCommand
         }
 
         OutputFile.Require(training.Output, Inputs(training));
+        if (training.LogPath is { } log)
+        {
+            OutputFile.Require(log, [.. Inputs(training), training.Output]);
+        }
+
         if (options.Report is { } report)
         {
             OutputFile.Require(report, [.. Inputs(training), training.Output, training.LogPath]);

@@ -35,7 +35,8 @@ internal static class OutputFile
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new YapoException(YapoErrorKind.Failed, $"cannot write {path}: {e.Message}", e);
+            var reason = e is UnauthorizedAccessException ? $"no permission to make files in {folder}" : e.Message.Replace(probe, folder, StringComparison.Ordinal);
+            throw new YapoException(YapoErrorKind.Failed, $"cannot write {path}: {reason}", e);
         }
 
         return path;

@@ -33,7 +33,7 @@ public static class FeatureLabels
                 Add(labels, record ?? throw line.Bad(Expected), width, $"{path}, line {line.Number}");
             }
         }
-        else
+        else if (bytes.AsSpan().ContainsAnyExcept(" \t\r\n"u8))
         {
             try
             {

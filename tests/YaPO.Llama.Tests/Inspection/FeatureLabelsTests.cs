@@ -43,7 +43,7 @@ public sealed class FeatureLabelsTests : IDisposable
     [InlineData("[{\"index\": -1, \"description\": \"a\"}]", "feature -1")]
     [InlineData("[]", "no label")]
     [InlineData("7", "expected a record")]
-    [InlineData("", "line 1")]
+    [InlineData("", "no label")]
     public void Load_Broken_NamesThePlace(string text, string expected)
     {
         var error = FluentActions.Invoking(() => FeatureLabels.Load(folder.Write("labels.json", text), 10)).Should().Throw<YapoException>().Which;

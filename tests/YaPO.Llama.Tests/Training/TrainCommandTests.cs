@@ -134,6 +134,12 @@ public sealed class TrainCommandTests : IDisposable
         Run("--positions", "nowhere").ExitCode.Should().Be(2);
         CliProcess.Run(_world.Folder, "", "train", "--model", _world.Model, "--sae", _world.Sae, "--layer", "1", "--data", _world.Data, "--output", "v.ysv").ExitCode.Should().Be(3);
         var missing = CliProcess.Run(_world.Folder, "", "train", "--model", _world.Model, "--data", "none.jsonl", "--output", "v.ysv", "--method", "caa", "--layer", "0");
+        // A log is refused before an hour of capture, and never in place of the data.
+        var log = Run("--log", Path.Combine("no-folder", "log.jsonl"));
+        (log.ExitCode, log.Error).Should().Match<(int Code, string Error)>(x => x.Code == 1 && x.Error.Contains("no-folder") && !x.Error.Contains("capturing"));
+        var before = File.ReadAllText(_world.Data);
+        Run("--log", _world.Data).Should().Match<CliRun>(run => run.ExitCode == 2 && run.Error.Contains("is also an input"));
+        File.ReadAllText(_world.Data).Should().Be(before);
         (missing.ExitCode, missing.Error).Should().Match<(int Code, string Error)>(x => x.Code == 3 && x.Error.Contains("none.jsonl"));
         File.Exists(_world["v.ysv"]).Should().BeFalse();
     }
