@@ -37,7 +37,7 @@ echo "verify-cuda: built in $built s"
 
 failed=() passed=0
 : >"$out/tests.log"
-for case in $("$tests" --list | grep -v '_Speed$' | grep -E '^(Cuda_|CudaTwin_|Fused_|Kernel_|Batch_|Graphs_|Identity_|Readout_|FullSae_|Capture_|TrainUpper_Device_)'); do
+for case in $("$tests" --list | grep -v '_Speed$' | grep -E '^(Cuda_|CudaTwin_|Device_|Fused_|Kernel_|Batch_|Graphs_|Identity_|Readout_|FullSae_|Capture_|TrainUpper_Device_)'); do
     echo "== $case" >>"$out/tests.log"
     if YAPO_TEST_DEVICE=CUDA0 timeout 300 "$tests" --run "$case" >>"$out/tests.log" 2>&1; then passed=$((passed + 1)); else failed+=("$case"); fi
 done

@@ -68,7 +68,7 @@ YAPO_API uint32_t     yapo_abi_version(void);
 /* JSON, static: {"yapo": "...", "llama_cpp": "v0.5.0", "backends": ["CPU", ...], "cpu_features": "..."}. */
 YAPO_API const char * yapo_build_info(void);
 
-/* JSON array of devices: [{"name","description","type":"cpu|gpu|igpu|accel","memory_free","memory_total"}]. */
+/* JSON array of devices, with those of the plug-in that the variable GGML_BACKEND_PATH names: [{"name","description","type":"cpu|gpu|igpu|accel","memory_free","memory_total"}]. */
 YAPO_API yapo_status  yapo_devices(char ** json, yapo_error ** err);
 
 /* The same for the devices of the RPC servers "host:port,host:port", which are connected to; YAPO_ERR_IO where one does not answer. */

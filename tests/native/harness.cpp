@@ -58,6 +58,20 @@ void log_line(ggml_log_level level, const char * text, void *) {
     }
 }
 
+// Twice: a start that failed must go on failing.
+int show_devices() {
+    int failures = 0;
+    for (int i = 0; i < 2; ++i) {
+        char *       json = nullptr;
+        yapo_error * err  = nullptr;
+        failures += yapo_devices(&json, &err) != YAPO_OK;
+        printf("%s\n", json ? json : yapo_error_message(err));
+        yapo_string_free(json);
+        yapo_error_free(err);
+    }
+    return failures != 0;
+}
+
 int run(const entry & test) {
     const int64_t before = yapo_live_handles();
     try {
@@ -159,10 +173,19 @@ int main(int argc, char ** argv) {
         }
         return 0;
     }
+    if (argc == 2 && strcmp(argv[1], "--devices") == 0) {
+        return show_devices();
+    }
     if (argc == 2 && strcmp(argv[1], "--build-directory") == 0) { // of CMake: where on-demand targets are built
         printf("%s\n", YAPO_NATIVE_BUILD_DIR);
         return 0;
     }
+#if defined(YAPO_PUBLISHED_DIR)
+    if (argc == 2 && strcmp(argv[1], "--published-directory") == 0) { // where the target yapo-published puts its libraries; yapo-published-vulkan: with "-vulkan" behind it
+        printf("%s\n", YAPO_PUBLISHED_DIR);
+        return 0;
+    }
+#endif
 #if !defined(_WIN32)
     if (argc == 3 && strcmp(argv[1], "--rpc-server") == 0) {
         return serve_rpc(argv[2]);
@@ -185,6 +208,6 @@ int main(int argc, char ** argv) {
         printf("%zu run, %d failed\n", entries().size(), bad);
         return bad != 0;
     }
-    fprintf(stderr, "usage: yapo-native-tests [--list | --run NAME | --build-directory]\n");
+    fprintf(stderr, "usage: yapo-native-tests [--list | --run NAME | --devices | --build-directory | --published-directory]\n");
     return 2;
 }

@@ -42,8 +42,8 @@ inline const std::vector<std::vector<int32_t>> & steps() {
     return all;
 }
 
-// Runs `name`, beside libllama, on a library and model; no vectors: unsteered.
-inline outcome run_program(const char * name, const std::string & library, const std::string & model, const std::vector<steer> & vectors, const std::vector<float> & strengths) {
+// Runs `name`, beside libllama, on a library and model; no vectors: unsteered. `more`: further arguments.
+inline outcome run_program(const char * name, const std::string & library, const std::string & model, const std::vector<steer> & vectors, const std::vector<float> & strengths, const std::string & more = "") {
     const std::string in = scratch("steps.txt"), out = scratch("logits.bin"), message = scratch("message.txt"), data = vectors.empty() ? "-" : scratch("vectors.bin");
     std::filesystem::remove(out);
     std::ofstream file(in);
@@ -55,7 +55,7 @@ inline outcome run_program(const char * name, const std::string & library, const
     if (!vectors.empty()) write_vectors(data, vectors, strengths);
     std::ostringstream command;
     command << '"' << (std::filesystem::path(loaded_libllama()).parent_path() / name).string() << "\" \"" << library << "\" \"" << model << "\" \"" << data
-            << "\" \"" << in << "\" \"" << out << "\" > \"" << message << '"';
+            << "\" \"" << in << "\" \"" << out << "\" " << more << " > \"" << message << '"';
     outcome o;
     const int status = std::system(command.str().c_str());
     o.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;

@@ -47,9 +47,11 @@ static bool on_tensor(ggml_tensor * t, bool ask, void * user) {
     return go_on;
 }
 
-stock_session::stock_session(const std::string & path, const sizes & s, bool attached) : path(path), attached(attached) {
+stock_session::stock_session(const std::string & path, const sizes & s, bool attached, ggml_backend_dev_t device) : path(path), attached(attached) {
     llama_model_params mp = llama_model_default_params();
-    mp.n_gpu_layers = 0;
+    ggml_backend_dev_t devices[] = {device, nullptr};
+    mp.devices      = devices;
+    mp.n_gpu_layers = device ? -1 : 0;
     model = llama_model_load_from_file(path.c_str(), mp);
     CHECK(model);
     n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(model));

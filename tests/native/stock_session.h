@@ -47,7 +47,8 @@ struct stock_session {
     bool            wanted = false;                 // what the stock callback answered last
 
     explicit stock_session(const random_model & spec, const sizes & s = {}, bool attached = true) : stock_session(write_random_model(spec, scratch(spec.arch + "-stock.gguf")), s, attached) {}
-    explicit stock_session(const std::string & path, const sizes & s = {}, bool attached = true);
+    // All blocks on `device`; none: on the CPU.
+    explicit stock_session(const std::string & path, const sizes & s = {}, bool attached = true, ggml_backend_dev_t device = nullptr);
     ~stock_session();
     stock_session(const stock_session &) = delete;
 

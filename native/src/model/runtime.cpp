@@ -3,9 +3,11 @@
 #include "model/runtime.h"
 
 #include "abi/guard.h"
+#include "ggml-backend.h"
 #include "llama.h"
 #include "model/assert_scope.h"
 
+#include <cstdlib>
 #include <mutex>
 
 namespace yapo {
@@ -69,6 +71,19 @@ void on_log(ggml_log_level level, const char * text, void *) {
     }
 }
 
+// A backend that others built as a plug-in of ggml, named by ggml's own variable. Said and not ignored where it cannot be had.
+void load_plug_in() {
+    const char * path = std::getenv("GGML_BACKEND_PATH");
+    if (!path || !*path) {
+        return;
+    }
+    log_capture log;
+    if (!ggml_backend_load(path)) {
+        fail(YAPO_ERR_UNSUPPORTED, "GGML_BACKEND_PATH=%s cannot be loaded%s. Expected a backend of llama.cpp " YAPO_LLAMA_CPP_VERSION " built as a plug-in, such as libggml-vulkan.so; unset the variable to do without",
+             path, log.suffix().c_str());
+    }
+}
+
 } // namespace
 
 void start_runtime() {
@@ -77,6 +92,7 @@ void start_runtime() {
         llama_log_set(on_log, nullptr);
         install_assert_callback();
         llama_backend_init();
+        load_plug_in();
     });
 }
 

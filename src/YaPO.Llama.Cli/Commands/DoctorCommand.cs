@@ -61,6 +61,7 @@ internal static class DoctorCommand
 
         CheckMachine(checks, options.Engine.Threads);
         checks.AddRange(UnusedAccelerators.Find(build).Select(unused => new Check(unused.Device, true, unused.Advice)));
+        checks.AddRange(VulkanDrivers.Find(build, devices).Select(remark => new Check(remark.Subject, true, remark.Detail)));
         if (options.Model is { } model && build is not null)
         {
             console.RouteNativeLog();

@@ -7,7 +7,7 @@ namespace YaPO.Llama.Tests.Cli;
 /// <summary>The built executable as a process with redirected streams, as a script sees it.</summary>
 internal sealed partial class CliProcess : IDisposable
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(5); // a software driver compiles its shaders on the way
     private readonly Process _process;
     private readonly StringBuilder _output = new();
     private readonly StringBuilder _error = new();

@@ -6,11 +6,14 @@ namespace YaPO.Llama.Tests.Native;
 /// <summary>
 /// Runs every case of the native test executable (tests/native), each in its own process: a crash fails one case only.
 /// The Reference cases compare with unpatched llama.cpp; the CMake target yapo-reference is built for them first. The Published cases
-/// steer the unpatched llama.cpp of an npm package, which the target yapo-published fetches.
+/// steer the unpatched llama.cpp of an npm package, which the target yapo-published fetches. The PublishedVulkan cases are
+/// <see cref="PublishedVulkanTests"/>'.
 /// </summary>
 public sealed class NativeTests
 {
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(5);
+
+    private static readonly Lock Building = new(); // one build directory
 
     private static string Executable { get; } = Find();
 
@@ -19,42 +22,51 @@ public sealed class NativeTests
 
     private static readonly Lazy<string> Published = new(() => BuildTarget("yapo-published"));
 
-    public static TheoryData<string> Cases()
+    private static readonly IReadOnlyDictionary<string, string> Inherited = new Dictionary<string, string>();
+
+    public static TheoryData<string> Cases() => [.. List().Where(name => !name.StartsWith(PublishedVulkanTests.Prefix, StringComparison.Ordinal))];
+
+    /// <summary>The names of all cases that check something.</summary>
+    internal static IEnumerable<string> List()
     {
-        var cases = new TheoryData<string>();
-        (int exit, string output) = Run(Executable, Limit, null, "--list");
+        (int exit, string output) = Run(Executable, Limit, Inherited, "--list");
         if (exit != 0)
         {
             throw new InvalidOperationException($"{Executable} --list ended with {exit}:\n{output}");
         }
 
         // "_Speed" cases measure and check nothing (YAPO_BENCHMARK=1 yapo-native-tests --run NAME): counted as tests they would always pass.
-        foreach (string name in output.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).Where(name => !name.EndsWith("_Speed", StringComparison.Ordinal)))
-        {
-            cases.Add(name);
-        }
-
-        return cases;
+        return output.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).Where(name => !name.EndsWith("_Speed", StringComparison.Ordinal));
     }
 
     [Theory]
     [MemberData(nameof(Cases))]
     public void Native(string name)
     {
-        string? reference = name.StartsWith("Reference_", StringComparison.Ordinal) ? Reference.Value : null;
+        bool reference = name.StartsWith("Reference_", StringComparison.Ordinal);
         if (name.StartsWith("Published_", StringComparison.Ordinal))
         {
             _ = Published.Value;
         }
 
-        (int exit, string output) = Run(Executable, Limit, reference, "--run", name);
-        exit.Should().Be(0, "{0}", output);
+        RunCase(name, reference ? new Dictionary<string, string> { ["YAPO_REFERENCE"] = Reference.Value } : Inherited);
     }
 
-    // Builds a target that no ordinary build needs; returns CMake's build directory.
-    private static string BuildTarget(string target)
+    /// <summary>Runs one case with these environment variables besides ours; what it wrote.</summary>
+    internal static string RunCase(string name, IReadOnlyDictionary<string, string> environment)
     {
-        (int exit, string directory) = Run(Executable, Limit, null, "--build-directory");
+        (int exit, string output) = Run(Executable, Limit, environment, "--run", name);
+        exit.Should().Be(0, "{0}", output);
+        return output;
+    }
+
+    /// <summary>Where the target yapo-published puts its libraries.</summary>
+    internal static string PublishedDirectory => Run(Executable, Limit, Inherited, "--published-directory").Output.Trim();
+
+    /// <summary>Builds a target that no ordinary build needs; returns CMake's build directory.</summary>
+    internal static string BuildTarget(string target)
+    {
+        (int exit, string directory) = Run(Executable, Limit, Inherited, "--build-directory");
         directory = directory.Trim();
         if (exit != 0 || !Directory.Exists(directory))
         {
@@ -62,17 +74,21 @@ public sealed class NativeTests
         }
 
         string[] build = ["--build", directory, "--target", target, "--config", "Release", "--parallel", $"{Environment.ProcessorCount}"];
-        (exit, string output) = Run("cmake", TimeSpan.FromMinutes(30), null, build);
-        exit.Should().Be(0, "cmake {0}:\n{1}", string.Join(' ', build), output);
+        lock (Building)
+        {
+            (exit, string output) = Run("cmake", TimeSpan.FromMinutes(30), Inherited, build);
+            exit.Should().Be(0, "cmake {0}:\n{1}", string.Join(' ', build), output);
+        }
+
         return directory;
     }
 
-    private static (int Exit, string Output) Run(string program, TimeSpan limit, string? reference, params string[] arguments)
+    private static (int Exit, string Output) Run(string program, TimeSpan limit, IReadOnlyDictionary<string, string> environment, params string[] arguments)
     {
         var start = new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
-        if (reference is not null)
+        foreach ((string variable, string value) in environment)
         {
-            start.Environment["YAPO_REFERENCE"] = reference;
+            start.Environment[variable] = value;
         }
 
         using Process process = Process.Start(start) ?? throw new InvalidOperationException($"{program} did not start");
@@ -90,12 +106,14 @@ public sealed class NativeTests
     // llama.cpp logs a lot; the failure is at the end.
     private static string Tail(string text) => text.Length <= 20_000 ? text : "[...]\n" + text[^20_000..];
 
+    // Beside the libraries that the managed tests load (tools/verify-vulkan.sh points both at a build of its own).
     private static string Find()
     {
         string file = OperatingSystem.IsWindows() ? "yapo-native-tests.exe" : "yapo-native-tests";
-        string native = Path.Combine(AppContext.BaseDirectory, "runtimes");
         string portable = OperatingSystem.IsWindows() ? "win" : OperatingSystem.IsMacOS() ? "osx" : "linux";
-        string path = Path.Combine(native, $"{portable}-{RuntimeInformation.OSArchitecture.ToString().ToLowerInvariant()}", "native", file);
+        string folder = Environment.GetEnvironmentVariable("YAPO_NATIVE_DIR")
+            ?? Path.Combine(AppContext.BaseDirectory, "runtimes", $"{portable}-{RuntimeInformation.OSArchitecture.ToString().ToLowerInvariant()}", "native");
+        string path = Path.Combine(folder, file);
         return File.Exists(path)
             ? path
             : throw new FileNotFoundException($"The native tests were not built: expected {path}. Is YAPO_TESTS off in CMake?");

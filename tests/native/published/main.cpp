@@ -1,10 +1,11 @@
 // Steers a llama.cpp that others built, with nothing but its public functions and libyapo-stock. Linked with no llama.cpp: the libllama
 // is loaded from the path given, as a program does that gets it from a package.
 //
-//   yapo-native-tests-published LIBLLAMA MODEL VECTORS STEPS OUT
+//   yapo-native-tests-published LIBLLAMA MODEL VECTORS STEPS OUT [DEVICE]
 //
 // VECTORS: a file of write_vectors (program.h), or "-" for a context without callback. STEPS: one decode of sequence 0 per line,
-// token ids separated by blanks. OUT: F32 logits, [total tokens, V]. Exit code 3, the message on stdout: libyapo-stock refused.
+// token ids separated by blanks. OUT: F32 logits, [total tokens, V]. DEVICE: of ggml's names, where all blocks go; else the CPU.
+// Exit code 3, the message on stdout: libyapo-stock refused.
 #include "vector_file.h"
 #include "yapo_stock.h"
 
@@ -67,8 +68,8 @@ yapo_stock * make_stock(const char * path, int32_t n_layer, int64_t d_model, con
 } // namespace
 
 int main(int argc, char ** argv) {
-    if (argc != 6) {
-        fprintf(stderr, "usage: yapo-native-tests-published LIBLLAMA MODEL VECTORS STEPS OUT\n");
+    if (argc != 6 && argc != 7) {
+        fprintf(stderr, "usage: yapo-native-tests-published LIBLLAMA MODEL VECTORS STEPS OUT [DEVICE]\n");
         return 2;
     }
     const std::string path = argv[1], vectors = argv[3];
@@ -81,7 +82,12 @@ int main(int argc, char ** argv) {
         PUBLISHED(ggml_backend_load_all_from_path)(path.substr(0, path.find_last_of('/')).c_str());
     }
     llama_model_params mp = PUBLISHED(llama_model_default_params)();
-    mp.n_gpu_layers = 0;
+    ggml_backend_dev_t devices[] = {argc == 7 ? PUBLISHED(ggml_backend_dev_by_name)(argv[6]) : nullptr, nullptr};
+    if (argc == 7 && !devices[0]) {
+        end(1, std::string("no device ") + argv[6]);
+    }
+    mp.devices      = devices;
+    mp.n_gpu_layers = devices[0] ? -1 : 0;
     llama_model * model = PUBLISHED(llama_model_load_from_file)(argv[2], mp);
     if (!model) {
         return 1;
