@@ -43,7 +43,7 @@ public sealed class DeviceTests(CliWorld world) : IClassFixture<CliWorld>
     }
 
     [Theory]
-    [InlineData(OtherDevice.Rpc)]
+    [MemberData(nameof(OtherDevice.Names), MemberType = typeof(OtherDevice))]
     public void Inspect_AgreesWithTheCpu(string name)
     {
         using var other = new OtherDevice(name, world.Folder);
@@ -95,7 +95,7 @@ public sealed class DeviceTests(CliWorld world) : IClassFixture<CliWorld>
 
     /// <summary>Other commands that run a model, with all blocks there and with one: they end as on the CPU.</summary>
     [Theory]
-    [InlineData(OtherDevice.Rpc)]
+    [MemberData(nameof(OtherDevice.Names), MemberType = typeof(OtherDevice))]
     public void OtherCommands_RunThere(string name)
     {
         using var other = new OtherDevice(name, world.Folder);

@@ -9,7 +9,7 @@ namespace YaPO.Llama.Tests.Cli;
 /// </summary>
 internal sealed class OtherDevice : IDisposable
 {
-    public const string Rpc = "RPC0";
+    private const string Rpc = "RPC0";
 
     private readonly RpcServer? _server;
     private readonly string _folder;

@@ -1,8 +1,8 @@
 namespace YaPO.Llama.Tests.Native;
 
 /// <summary>
-/// Native cases on <see cref="PublishedVulkan"/>: libyapo-stock on the package's own llama.cpp, whose residual stream lies on the device, and the Device_ cases of our
-/// graph with the package's backend as a plug-in.
+/// Native cases on <see cref="PublishedVulkan"/>: libyapo-stock on the package's own llama.cpp, whose residual stream lies on the device; with the package's backend as
+/// a plug-in, the Device_ cases of our graph and the gradients of the blocks above it.
 /// </summary>
 public sealed class PublishedVulkanTests
 {
@@ -21,6 +21,12 @@ public sealed class PublishedVulkanTests
     [MemberData(nameof(DeviceCases))]
     public void InGraph(string name) =>
         NativeTests.RunCase(name, PublishedVulkan.Environment).Should().Contain($"also on {PublishedVulkan.Device}", "else nothing ran there");
+
+    [VulkanTheory]
+    [InlineData("TrainUpper_Device_Gradient_AgreesWithFiniteDifferences")]
+    [InlineData("TrainUpper_Device_Architectures_AgreeWithTheFusedWorker")]
+    public void Gradients(string name) =>
+        NativeTests.RunCase(name, new Dictionary<string, string>(PublishedVulkan.Environment) { ["YAPO_TEST_DEVICE"] = PublishedVulkan.Device });
 
     private static TheoryData<string> Cases(string prefix) => [.. NativeTests.List().Where(name => name.StartsWith(prefix, StringComparison.Ordinal))];
 }
