@@ -88,7 +88,8 @@ public sealed class MeasurementLog : IDisposable
 
         try
         {
-            return JsonSerializer.Deserialize<T>(text, Json) ?? throw new JsonException("there is none"); // what was just measured too, so that a resumed run cannot differ
+            var value = JsonSerializer.Deserialize<T>(text, Json); // what was just measured too, so that a resumed run cannot differ
+            return value is null && Nullable.GetUnderlyingType(typeof(T)) is null ? throw new JsonException("there is none") : value!; // a number that may be missing is measured as null
         }
         catch (JsonException e)
         {
