@@ -17,8 +17,7 @@ internal sealed class EffectsEndpoint(ServerOptions options, BatchEngine engine,
     private const int MostFeatures = 24;
     private const int MostWaiting = 8;
 
-    private readonly SemaphoreSlim turn = new(1);
-    private int waiting;
+    private readonly Turns turns = new(MostWaiting, "conversations to be measured");
 
     public async Task<object> MeasureAsync(HttpContext http, Fields body)
     {
@@ -35,32 +34,12 @@ internal sealed class EffectsEndpoint(ServerOptions options, BatchEngine engine,
             return new { Object = "list", Tokens = prompt.Count, Data = Array.Empty<object>() };
         }
 
-        try
-        {
-            if (Interlocked.Increment(ref waiting) > MostWaiting)
-            {
-                throw new ApiException(429, "too many conversations are waiting to be measured; try again later", code: "queue_full");
-            }
-
-            await turn.WaitAsync(http.RequestAborted).ConfigureAwait(false);
-            try
-            {
-                var everywhere = settings.ConvertAll(s => s with { Positions = SteeringPositions.All });
-                var effects = await Task.Run(() => VectorEffect.Measure(engine.Model, everywhere, prompt.Ids, threads: 1, http.RequestAborted), CancellationToken.None).ConfigureAwait(false);
-                return new { Object = "list", Tokens = prompt.Count, Data = effects.Select(Document) };
-            }
-            finally
-            {
-                turn.Release();
-            }
-        }
-        finally
-        {
-            Interlocked.Decrement(ref waiting);
-        }
+        var everywhere = settings.ConvertAll(s => s with { Positions = SteeringPositions.All });
+        var effects = await turns.TakeAsync(() => VectorEffect.Measure(engine.Model, everywhere, prompt.Ids, threads: 1, http.RequestAborted), http.RequestAborted).ConfigureAwait(false);
+        return new { Object = "list", Tokens = prompt.Count, Data = effects.Select(Document) };
     }
 
-    public void Dispose() => turn.Dispose();
+    public void Dispose() => turns.Dispose();
 
     private object Document(VectorEffect effect)
     {

@@ -21,8 +21,7 @@ internal sealed class EmbeddingsEndpoint : IDisposable
     private readonly PromptEncoder encoder;
     private readonly VectorCatalog vectors;
     private readonly Embedder? embedder;
-    private readonly SemaphoreSlim turn = new(1);
-    private int waiting;
+    private readonly Turns turns = new(MostWaiting, "requests for embeddings");
 
     /// <summary>Creates the context where the model gives embeddings.</summary>
     public EmbeddingsEndpoint(ServerOptions options, LlamaModel model, PromptEncoder encoder, VectorCatalog vectors)
@@ -49,7 +48,7 @@ internal sealed class EmbeddingsEndpoint : IDisposable
         body.Refuse("dimensions", _ => false);
         var inputs = RawPrompt.ReadAll(body, "input", options.EmbeddingLimit, options.BodyLimit);
         var texts = inputs.Select((input, i) => Fitting(input.Encode(encoder), inputs.Count == 1 ? "input" : $"input[{i}]")).ToList();
-        var embeddings = await TakeTurnAsync(() => texts.ConvertAll(text => embedder.Embed(text, settings, cancellation)), cancellation).ConfigureAwait(false);
+        var embeddings = await turns.TakeAsync(() => texts.ConvertAll(text => embedder.Embed(text, settings, cancellation)), cancellation).ConfigureAwait(false);
         var tokens = texts.Sum(t => t.Count);
         return new
         {
@@ -64,32 +63,7 @@ internal sealed class EmbeddingsEndpoint : IDisposable
     public void Dispose()
     {
         embedder?.Dispose();
-        turn.Dispose();
-    }
-
-    private async Task<T> TakeTurnAsync<T>(Func<T> work, CancellationToken cancellation)
-    {
-        try
-        {
-            if (Interlocked.Increment(ref waiting) > MostWaiting)
-            {
-                throw new ApiException(429, "too many requests for embeddings are waiting; try again later", code: "queue_full");
-            }
-
-            await turn.WaitAsync(cancellation).ConfigureAwait(false);
-            try
-            {
-                return await Task.Run(work, CancellationToken.None).ConfigureAwait(false);
-            }
-            finally
-            {
-                turn.Release();
-            }
-        }
-        finally
-        {
-            Interlocked.Decrement(ref waiting);
-        }
+        turns.Dispose();
     }
 
     private PromptTokens Fitting(PromptTokens text, string path) => text.Count <= embedder!.TokenLimit
