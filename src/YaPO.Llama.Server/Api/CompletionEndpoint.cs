@@ -60,7 +60,6 @@ internal sealed class CompletionEndpoint(BatchEngine engine, VectorCatalog vecto
     {
         var cancellation = http.RequestAborted;
         var events = new EventStream(http);
-        var shown = new int[answers.Count];
         var begun = new bool[answers.Count];
         var ends = new AnswerSummary[answers.Count];
         try
@@ -83,9 +82,8 @@ internal sealed class CompletionEndpoint(BatchEngine engine, VectorCatalog vecto
                 }
 
                 var logprobs = request.TopLogProbs is null || end is not null ? null : piece.LogProbs;
-                var choice = shape.Piece(index, piece.Text ?? "", shown[index], !begun[index], logprobs, end is null ? null : Words.Of(end.Finish));
+                var choice = shape.Piece(index, piece.Text ?? "", !begun[index], logprobs, end is null ? null : Words.Of(end.Finish));
                 begun[index] = true;
-                shown[index] += piece.Text?.Length ?? 0;
                 await events.SendAsync(head with { Choices = [choice], Timings = end is null ? null : Timings.Of(end), Steering = end is null ? null : Acting(request) }, cancellation).ConfigureAwait(false);
             }
 

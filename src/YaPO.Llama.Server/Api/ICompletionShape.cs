@@ -17,8 +17,8 @@ internal interface ICompletionShape
     /// <summary>A whole answer.</summary>
     object Whole(int index, string text, IReadOnlyList<SampledToken>? logprobs, string finish);
 
-    /// <summary>A piece. <paramref name="textStart"/>: characters of the answer before it.</summary>
-    object Piece(int index, string text, int textStart, bool first, IReadOnlyList<SampledToken>? logprobs, string? finish);
+    /// <summary>A piece.</summary>
+    object Piece(int index, string text, bool first, IReadOnlyList<SampledToken>? logprobs, string? finish);
 }
 
 /// <summary><c>/v1/chat/completions</c>.</summary>
@@ -33,7 +33,7 @@ internal sealed class ChatShape(PromptEncoder encoder) : ICompletionShape
     public object Whole(int index, string text, IReadOnlyList<SampledToken>? logprobs, string finish) =>
         new ChatChoice(index, new AnswerMessage("assistant", text), LogProbs(logprobs), finish);
 
-    public object Piece(int index, string text, int textStart, bool first, IReadOnlyList<SampledToken>? logprobs, string? finish) =>
+    public object Piece(int index, string text, bool first, IReadOnlyList<SampledToken>? logprobs, string? finish) =>
         new ChatChunk(index, new Delta(first ? "assistant" : null, text.Length > 0 || first ? text : null), LogProbs(logprobs), finish);
 
     private ChatLogProbs? LogProbs(IReadOnlyList<SampledToken>? tokens) => tokens is null ? null : new ChatLogProbs(
@@ -55,29 +55,13 @@ internal sealed class TextShape(PromptEncoder encoder) : ICompletionShape
 
     public string ChunkObject => "text_completion";
 
-    public object Whole(int index, string text, IReadOnlyList<SampledToken>? logprobs, string finish) => new TextChoice(index, text, LogProbs(logprobs, 0), finish);
+    public object Whole(int index, string text, IReadOnlyList<SampledToken>? logprobs, string finish) => new TextChoice(index, text, LogProbs(logprobs), finish);
 
-    public object Piece(int index, string text, int textStart, bool first, IReadOnlyList<SampledToken>? logprobs, string? finish) =>
-        new TextChoice(index, text, LogProbs(logprobs, textStart), finish);
+    public object Piece(int index, string text, bool first, IReadOnlyList<SampledToken>? logprobs, string? finish) =>
+        new TextChoice(index, text, LogProbs(logprobs), finish);
 
-    private TextLogProbs? LogProbs(IReadOnlyList<SampledToken>? tokens, int start)
-    {
-        if (tokens is null)
-        {
-            return null;
-        }
-
-        var offsets = new List<int>();
-        var texts = new List<string>();
-        foreach (var token in tokens)
-        {
-            offsets.Add(start);
-            texts.Add(encoder.Piece(token.Id).Text);
-            start += texts[^1].Length;
-        }
-
-        return new TextLogProbs(texts, [.. tokens.Select(t => t.LogProb)], [.. tokens.Select(Top)], offsets);
-    }
+    private TextLogProbs? LogProbs(IReadOnlyList<SampledToken>? tokens) => tokens is null ? null : new TextLogProbs(
+        [.. tokens.Select(t => encoder.Piece(t.Id).Text)], [.. tokens.Select(t => t.LogProb)], [.. tokens.Select(Top)], [.. tokens.Select(t => t.TextStart)]);
 
     private Dictionary<string, double> Top(SampledToken token)
     {

@@ -22,7 +22,22 @@ internal readonly struct Fields
     }
 
     /// <summary>A field, or null.</summary>
-    public JsonElement? this[string name] => element.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+    /// <exception cref="ApiException">The object has a field whose name is no text, met on the way.</exception>
+    public JsonElement? this[string name]
+    {
+        get
+        {
+            try
+            {
+                return element.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+            }
+            catch (InvalidOperationException)
+            {
+                var where = prefix.Length > 0 ? prefix[..^1] : "body";
+                throw ApiException.Bad(where, $"{where} has a field whose name is no valid text: half of a surrogate pair is missing");
+            }
+        }
+    }
 
     /// <summary>The name of a field in messages.</summary>
     public string Path(string name) => prefix + name;
@@ -93,7 +108,19 @@ internal readonly struct Fields
     /// <summary>Refuses a field that would change the answer if this server knew it.</summary>
     public void Refuse(string name, Func<JsonElement, bool> harmless)
     {
-        if (this[name] is { } value && !harmless(value))
+        bool Harmless(JsonElement value)
+        {
+            try
+            {
+                return harmless(value);
+            }
+            catch (InvalidOperationException)
+            {
+                return false; // a text or a name with half of a surrogate pair is nothing that this server knows
+            }
+        }
+
+        if (this[name] is { } value && !Harmless(value))
         {
             throw ApiException.Bad(Path(name), $"{Path(name)} is not supported by this server; leave it out", "unsupported_parameter");
         }

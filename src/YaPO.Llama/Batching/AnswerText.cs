@@ -11,8 +11,8 @@ internal sealed class AnswerText(IReadOnlyList<string> stops)
 {
     private readonly Utf8Assembler utf8 = new();
     private readonly StringBuilder held = new();
-    private readonly Queue<(long Start, SampledToken Token)> tokens = new();
-    private long released;
+    private readonly Queue<SampledToken> tokens = new();
+    private int released;
 
     /// <summary>Whether a stop text has come.</summary>
     public bool Stopped { get; private set; }
@@ -22,7 +22,7 @@ internal sealed class AnswerText(IReadOnlyList<string> stops)
     {
         if (token is not null)
         {
-            tokens.Enqueue((released + held.Length, token));
+            tokens.Enqueue(token with { TextStart = released + held.Length });
         }
 
         held.Append(utf8.Append(piece));
@@ -51,9 +51,9 @@ internal sealed class AnswerText(IReadOnlyList<string> stops)
         }
 
         var ready = new List<SampledToken>();
-        while (tokens.TryPeek(out var next) && (next.Start < released || (all && !Stopped)))
+        while (tokens.TryPeek(out var next) && (next.TextStart < released || (all && !Stopped)))
         {
-            ready.Add(tokens.Dequeue().Token);
+            ready.Add(tokens.Dequeue());
         }
 
         return ready;

@@ -28,7 +28,13 @@ public sealed record BatchRequest
 /// <param name="Id">Token id.</param>
 /// <param name="LogProb">Nats.</param>
 /// <param name="Top">The likeliest tokens at its position, most likely first.</param>
-public sealed record SampledToken(int Id, double LogProb, IReadOnlyList<TokenLogProb> Top);
+public sealed record SampledToken(int Id, double LogProb, IReadOnlyList<TokenLogProb> Top)
+{
+    /// <summary>
+    /// Characters (UTF-16) of the answer in front of the token's text. Tokens that share a character begin where it does; one without text begins where the next one does.
+    /// </summary>
+    public int TextStart { get; init; }
+}
 
 /// <summary>A piece of an answer.</summary>
 /// <param name="Text">Whole characters; may be empty while a stop text could be under way.</param>

@@ -42,6 +42,30 @@ public sealed class AnswerTextTests
         text.TakeTokens(all: true).Should().BeEmpty();
     }
 
+    /// <summary>Where a token's text begins does not follow from the tokens' own lengths: a character may be spread over tokens, and a token may have no text.</summary>
+    [Fact]
+    public void TakeTokens_TextStart_IsThePlaceInTheAnswer()
+    {
+        var text = new AnswerText(["STOP"]);
+        SampledToken Token(int id) => new(id, -1, []);
+        var (shown, tokens) = (new StringBuilder(), new List<SampledToken>());
+        void Append(byte[] bytes, int id)
+        {
+            shown.Append(text.Append(bytes, Token(id)));
+            tokens.AddRange(text.TakeTokens(all: false));
+        }
+
+        Append([0xC3], 1);
+        Append([0xA9], 2);
+        Append([], 3);
+        Append("abST"u8.ToArray(), 4); // shown in part: "ST" may become a stop text
+        Append("cd"u8.ToArray(), 5);
+        Append("e"u8.ToArray(), 6);
+
+        shown.ToString().Should().Be("éabSTcde");
+        tokens.Select(t => (t.Id, t.TextStart)).Should().Equal((1, 0), (2, 0), (3, 1), (4, 1), (5, 5), (6, 7));
+    }
+
     /// <summary>Random texts over a tiny alphabet, cut at random bytes: what is shown is the text up to the first stop text, whatever the cuts.</summary>
     [Fact]
     public void Append_RandomTextsAndStops_AgreesWithLookingAtTheWholeText()

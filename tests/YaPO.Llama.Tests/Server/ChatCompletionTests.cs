@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Globalization;
 using YaPO.Llama.Steering;
 
@@ -167,6 +168,22 @@ public sealed class ChatCompletionTests(SharedServer shared) : IClassFixture<Sha
         var logprobs = second.GetProperty("logprobs");
         string.Concat(logprobs.GetProperty("tokens").EnumerateArray().Select(t => t.GetString())).Should().Be(text.Answer);
         logprobs.GetProperty("text_offset").EnumerateArray().Select(o => o.GetInt32()).Should().BeInAscendingOrder().And.StartWith(0);
+    }
+
+    [Fact]
+    public async Task Completions_StreamThatHoldsBackAPossibleStopText_GivesTheOffsetsOfTheWholeAnswer()
+    {
+        const string rest = "\"prompt\": \"For breakfast we eat\", \"temperature\": 0, \"max_tokens\": 12, \"logprobs\": 0";
+        var whole = (await world.PostAsync("/v1/completions", $"{{{rest}}}")).Json.GetProperty("choices")[0];
+        var offsets = whole.GetProperty("logprobs").GetProperty("text_offset").EnumerateArray().Select(o => o.GetInt32()).ToList();
+        var first = whole.GetProperty("text").GetString()![..offsets[1]];
+
+        // The end of the first token could be the beginning of the stop text, so the second token comes while a part of the first is not shown yet.
+        var events = await world.StreamAsync("/v1/completions", $"{{{rest}, \"stop\": {JsonSerializer.Serialize(first[^1] + "#never")}, \"stream\": true}}");
+
+        first.Length.Should().BeGreaterThan(1, "a token of one character would not be shown in part");
+        events.Select(e => e.GetProperty("choices")[0]).Where(c => c.GetProperty("logprobs").ValueKind == JsonValueKind.Object)
+            .SelectMany(c => c.GetProperty("logprobs").GetProperty("text_offset").EnumerateArray()).Select(o => o.GetInt32()).Should().Equal(offsets);
     }
 
     [Fact]
