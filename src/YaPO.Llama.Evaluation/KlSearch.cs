@@ -24,19 +24,20 @@ internal sealed class KlSearch(SteeredScorer scorer, IReadOnlyList<ReadText> neu
     }
 
     /// <summary>
-    /// The strength whose KL is the budget, to 3 %. KL grows like a power of λ, so inside a bracket a straight line through its ends in log λ and log KL comes close at once; outside, λ
+    /// The strength with the sign of <paramref name="start"/> whose KL is the budget, to 3 %. KL grows like a power of λ, so inside a bracket a straight line through its ends in log λ and log KL comes close at once; outside, λ
     /// is moved as if KL ∝ λ². Null where the arm cannot spend the budget, or nothing it does shows on this text.
     /// </summary>
     public (double Strength, double Kl)? StrengthFor(Arm arm, double budget, double start, CancellationToken cancellation)
     {
+        var sign = start < 0 ? -1 : 1;
         var strength = Math.Abs(start) > 0 ? Math.Abs(start) : 1;
         (double Strength, double Kl)? low = null, high = null;
         for (var i = 0; i < MostReadings; i++)
         {
-            var kl = At(arm, strength, cancellation);
+            var kl = At(arm, sign * strength, cancellation);
             if (double.IsFinite(kl) && Math.Abs(kl - budget) <= Tolerance * budget)
             {
-                return (strength, kl);
+                return (sign * strength, kl);
             }
 
             if (kl < budget)

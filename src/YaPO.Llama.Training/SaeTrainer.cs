@@ -44,6 +44,7 @@ public static class SaeTrainer
 
         using var model = LlamaModel.Load(options.Model, options.ModelOptions, null, cancellation);
         var (train, held) = Split(TextCorpus.Read(options.Data, model, options.MaxTokens), options);
+        RequireBatchPerBlock(train, options);
         using var blocks = new RowBlocks(train, model.Info.BosToken, options.BlockRows, options.Seed);
         var keep = options.Rows > blocks.RowsPerEpoch && blocks.RowsPerEpoch * model.Info.ModelWidth * sizeof(float) <= KeepBytes;
         var memory = SaeMemory.Estimate(options, model.Info.ModelWidth, keep ? blocks.RowsPerEpoch : 0);
@@ -124,6 +125,18 @@ public static class SaeTrainer
         return new SaeTrainingResult(
             written.ExplainedVariance, written.L0, trained?.ExplainedVariance, trained?.L0, dead, options.Steps, (long)options.Steps * options.BatchSize, clock.Seconds,
             new FileInfo(options.Output).Length);
+    }
+
+    /// <summary>A block ends in front of the first window that does not fit into it, so that one may hold up to a window less than <see cref="SaeTrainingOptions.BlockRows"/>.</summary>
+    private static void RequireBatchPerBlock(int[][] windows, SaeTrainingOptions options)
+    {
+        var longest = windows.Max(w => w.Length);
+        if (options.BlockRows < options.BatchSize + longest)
+        {
+            throw new YapoException(
+                YapoErrorKind.InvalidArgument,
+                $"blocks of {options.BlockRows} rows, filled with windows of up to {longest} tokens, may not hold a batch of {options.BatchSize}: give at least {options.BatchSize + longest} rows (--block-rows), or a smaller --batch-size");
+        }
     }
 
     /// <summary>Every <see cref="Parts"/>-th window (at least one) is held out.</summary>

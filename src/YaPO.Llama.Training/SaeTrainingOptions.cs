@@ -134,9 +134,20 @@ public sealed record SaeTrainingOptions
                 YapoErrorKind.InvalidArgument, $"activation {Activation} with k = {TopK}{(AsThreshold ? ", written with a threshold" : "")}: JumpReLU has its own thresholds; TopK needs k from 1 to {Latents}");
         }
 
-        if (!(TargetL0 > 0) || TargetL0 > Latents || !(InitialL0Factor >= 1) || !(Bandwidth > 0) || !(WarmupShare is >= 0 and <= 1) || !(SparsityWarmupShare is >= 0 and <= 1))
+        if (!(LearningRate > 0) || !double.IsFinite(LearningRate))
         {
-            throw new YapoException(YapoErrorKind.InvalidArgument, $"target L0 {TargetL0} must lie between 0 and {Latents}; shares between 0 and 1, the initial factor at least 1, the bandwidth above 0");
+            throw new YapoException(YapoErrorKind.InvalidArgument, $"learning rate {LearningRate} must be finite and above 0");
+        }
+
+        // What steers the sparsity of a JumpReLU SAE plays no part in a TopK one.
+        if (!IsTopK && (!(TargetL0 > 0) || TargetL0 > Latents || !(InitialL0Factor >= 1) || !(Bandwidth > 0) || !(SparsityWarmupShare is >= 0 and <= 1)))
+        {
+            throw new YapoException(YapoErrorKind.InvalidArgument, $"target L0 {TargetL0} must lie between 0 and {Latents}; the sparsity's warm-up between 0 and 1, the initial factor at least 1, the bandwidth above 0");
+        }
+
+        if (!(WarmupShare is >= 0 and <= 1))
+        {
+            throw new YapoException(YapoErrorKind.InvalidArgument, $"warm-up share {WarmupShare} must lie between 0 and 1");
         }
     }
 

@@ -52,7 +52,10 @@ public sealed record Arm(ArmKind Kind, string Name, Func<double, Steering> At)
     /// <summary>The vector at −λ.</summary>
     public static Arm SignFlip(SubjectVector subject) => new(ArmKind.SignFlip, "sign flipped", s => subject.At(-s));
 
-    /// <summary>Other vectors at the layers of the subject, each as strong as the subject's at the same layer.</summary>
+    /// <summary>
+    /// Other vectors at the layers of the subject, each as strong as the subject's at the same layer and with the sign of its strength: a vector that is tested below 0, where it removes what
+    /// it is made of, is compared with controls that remove theirs. One that cannot move the stream as far by that, having too little that is active, does so with the other sign.
+    /// </summary>
     /// <param name="kind">What they are.</param>
     /// <param name="name">For tables.</param>
     /// <param name="subject">What sets ‖Δh‖.</param>
@@ -63,7 +66,19 @@ public sealed record Arm(ArmKind Kind, string Name, Func<double, Steering> At)
         var parts = subject.Parts.Zip(others, (part, other) => part.With(other)).ToList();
         return new Arm(kind, name, s => new Steering([.. parts.Select((part, i) => new Sessions.SteeringSetting(
             part.Attached,
-            (float)shifts[i].StrengthFor(part.Vector, shifts[i].Mean(subject.Parts[i].Vector, s * subject.Parts[i].Share)),
+            (float)Strength(shifts[i], part.Vector, shifts[i].Mean(subject.Parts[i].Vector, s * subject.Parts[i].Share), Math.Sign(s * subject.Parts[i].Share)),
             part.Positions))]));
+    }
+
+    private static double Strength(ShiftMeter meter, SteeringVector vector, double shift, int sign)
+    {
+        try
+        {
+            return meter.StrengthFor(vector, shift, sign);
+        }
+        catch (YapoException) when (sign < 0)
+        {
+            return meter.StrengthFor(vector, shift);
+        }
     }
 }

@@ -99,9 +99,12 @@ public sealed class ShiftMeter
         return new Shift(mean / n, relative / n, clipped / (double)n);
     }
 
-    /// <summary>The strength, with the sign of the wanted effect, at which a vector's mean ‖Δh‖ is <paramref name="shift"/>: exact for dense ones, else to 0.1 %.</summary>
+    /// <summary>The strength at which a vector's mean ‖Δh‖ is <paramref name="shift"/>: exact for dense ones, else to 0.1 %.</summary>
+    /// <param name="vector">In the residual stream of these rows.</param>
+    /// <param name="shift">Wanted mean ‖Δh‖.</param>
+    /// <param name="sign">Of the strength: below 0 the strength that moves so far the other way, which is another where entries are clipped.</param>
     /// <exception cref="YapoException">The vector cannot move the stream that far: it only removes what is active.</exception>
-    public double StrengthFor(SteeringVector vector, double shift)
+    public double StrengthFor(SteeringVector vector, double shift, int sign = 1)
     {
         if (shift <= 0)
         {
@@ -109,27 +112,28 @@ public sealed class ShiftMeter
         }
 
         // ‖Δh‖ grows with the strength, nearly in proportion: two or three secant steps inside a bracket find it.
-        var (low, atLow, high, atHigh) = (0.0, 0.0, 1.0, Mean(vector, 1));
+        var way = sign < 0 ? -1.0 : 1.0;
+        var (low, atLow, high, atHigh) = (0.0, 0.0, 1.0, Mean(vector, way));
         for (var doubled = 0; atHigh < shift; doubled++)
         {
-            if (doubled == 40)
+            if (doubled == 40 || (doubled > 0 && atHigh > 0 && atHigh == atLow)) // all that is active is removed already
             {
                 throw new YapoException(YapoErrorKind.Failed, $"vector {vector.Name} moves the residual stream by {atHigh:g3} at most, {shift:g3} was to be matched");
             }
 
             (low, atLow) = (high, atHigh);
             high *= 2;
-            atHigh = Mean(vector, high);
+            atHigh = Mean(vector, way * high);
         }
 
         for (var i = 0; i < 40 && atHigh - atLow > 1e-9 * shift; i++)
         {
             var part = Math.Clamp((shift - atLow) / (atHigh - atLow), 0.02, 0.98);
             var middle = low + (part * (high - low));
-            var at = Mean(vector, middle);
+            var at = Mean(vector, way * middle);
             if (Math.Abs(at - shift) <= 1e-3 * shift)
             {
-                return middle;
+                return way * middle;
             }
 
             if (at < shift)
@@ -142,7 +146,7 @@ public sealed class ShiftMeter
             }
         }
 
-        return high;
+        return way * high;
     }
 
     /// <summary>Codes z [N] of one latent on the rows.</summary>

@@ -94,7 +94,7 @@ public sealed class MethodTrial
         double? Kl(double s) => _suites.Neutral is { } text ? Known(Key(key, "kl", s), () => TextMeter.KlPerToken(_scorer.Read(text, subject.At(s), _cancellation))) : null;
         bool Keeps(double s) => _suites.ValidationKnowledge is not { } kept
             || StrengthRule.KeepsKnowledge(Mean("unsteered/validation knowledge", kept, Steering.None), Mean(Key(key, "validation knowledge", s), kept, subject.At(s)));
-        var (index, within) = StrengthRule.Choose([.. points.Select(p => p.Outcomes)], i => !(Kl(points[i].Strength) > _suites.KlBudget) && Keeps(points[i].Strength), _validation.LowerIsBetter);
+        var (index, within) = StrengthRule.Choose([.. points.Select(p => p.Outcomes)], i => (Kl(points[i].Strength) is not { } spent || spent <= _suites.KlBudget) && Keeps(points[i].Strength), _validation.LowerIsBetter);
         var chosen = points[index];
         var steering = subject.At(chosen.Strength);
         return new MethodOutcome(

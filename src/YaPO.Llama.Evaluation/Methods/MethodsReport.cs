@@ -103,6 +103,7 @@ internal static class MethodsJson
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
         DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+        Converters = { new FiniteNumbers() },
     };
 
     public static string Write<T>(T report) => JsonSerializer.Serialize(report, Options);

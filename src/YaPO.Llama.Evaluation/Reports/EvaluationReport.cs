@@ -4,7 +4,7 @@ using System.Text.Json.Serialization;
 
 namespace YaPO.Llama.Evaluation.Reports;
 
-/// <summary>Everything an evaluation found. Plain records: <see cref="ToJson"/> writes them in snake_case, absent figures left out, never NaN.</summary>
+/// <summary>Everything an evaluation found. Plain records: <see cref="ToJson"/> writes them in snake_case, absent figures left out, figures that are not finite as null.</summary>
 public sealed record EvaluationReport
 {
     /// <summary>In one sentence, whether the vector beats the prompt and its controls.</summary>
@@ -62,7 +62,7 @@ public sealed record EvaluationReport
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
         DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
-        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.SnakeCaseLower) },
+        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.SnakeCaseLower), new FiniteNumbers() },
     };
 
     /// <summary>As JSON.</summary>

@@ -1,6 +1,7 @@
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using YaPO.Llama.Evaluation.Reports;
 
 namespace YaPO.Llama.Evaluation.Tuning;
 
@@ -68,6 +69,7 @@ public sealed record TuneReport
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
         DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+        Converters = { new FiniteNumbers() },
     };
 
     /// <summary>As JSON.</summary>

@@ -27,12 +27,15 @@ public sealed class TrainingLog : IDisposable
 
         try
         {
-            var kept = resumeAfter > 0 && File.Exists(path) ? File.ReadLines(path).Where(line => StepOf(line) is { } step && step <= resumeAfter).ToList() : [];
-            _writer = new StreamWriter(path, append: false, new UTF8Encoding(false)) { AutoFlush = true, NewLine = "\n" };
-            foreach (var line in kept)
+            var resumed = resumeAfter > 0 && File.Exists(path);
+            if (resumed)
             {
-                _writer.WriteLine(line);
+                // A kill in the middle of this must not cost the lines of the steps before the checkpoint, which are not run again.
+                var kept = File.ReadLines(path).Where(line => StepOf(line) is { } step && step <= resumeAfter).ToList();
+                AtomicFile.Write(path, Encoding.UTF8.GetBytes(string.Concat(kept.Select(line => line + "\n"))));
             }
+
+            _writer = new StreamWriter(path, append: resumed, new UTF8Encoding(false)) { AutoFlush = true, NewLine = "\n" };
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -54,6 +54,11 @@ public sealed record VectorOptimizerOptions
             throw new YapoException(YapoErrorKind.InvalidArgument, "steps, batch size and validation interval must be at least 1; refit steps, maximum features, warm-up and patience at least 0");
         }
 
+        if (!(LearningRate > 0) || !double.IsFinite(LearningRate))
+        {
+            throw new YapoException(YapoErrorKind.InvalidArgument, $"learning rate {LearningRate} must be finite and above 0");
+        }
+
         if (!(Beta > 0) || !double.IsFinite(Beta) || !(L1 >= 0) || !(GradientClip >= 0) || !(WeightDecay >= 0))
         {
             throw new YapoException(YapoErrorKind.InvalidArgument, "beta must be above 0; L1, gradient clip and weight decay at least 0");

@@ -68,10 +68,11 @@ public sealed class TextAndJudgeTests(RandomModelFile file) : NativeTest, IClass
         var vector = RandomVectors.Sparse(64, 1, 24);
         var arm = new Arm(ArmKind.Vector, "v", s => Steering.Of(vector, (float)s));
 
-        foreach (var (budget, start) in new[] { (0.001, 5), (0.05, 5), (0.01, 0.001), (0.3, 100.0) })
+        foreach (var (budget, start) in new[] { (0.001, 5), (0.05, 5), (0.01, 0.001), (0.3, 100.0), (0.05, -5) })
         {
             var found = search.StrengthFor(arm, budget, start, CancellationToken.None)!.Value;
 
+            Math.Sign(found.Strength).Should().Be(Math.Sign(start), "a vector that is tested below 0 spends its budget there");
             found.Kl.Should().BeApproximately(budget, 0.03 * budget);
             TextMeter.KlPerToken(scorer.Read(texts, arm.At(found.Strength))).Should().Be(found.Kl);
         }

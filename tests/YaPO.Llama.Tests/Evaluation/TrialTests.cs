@@ -48,6 +48,69 @@ public sealed class TrialTests(CliWorld world) : NativeTest, IClassFixture<CliWo
             .Should().ContainSingle(n => n.StartsWith("sas moves the stream by less than 2 % of its norm at any strength"));
     }
 
+    /// <summary>KL that is no number is spent beyond any budget.</summary>
+    [Fact]
+    public void Methods_StrengthThatDrivesTheModelOutOfItsNumbers_IsNotWithinTheBudget()
+    {
+        using var model = LlamaModel.Load(world.Model);
+        using var scorer = new SteeredScorer(model);
+        var suite = new ChoiceSuite(Items);
+        using var log = MeasurementLog.InMemory();
+        double[] shifts = [0.02, 0.04, 0.07, 0.11, 0.16, 0.24, 0.36, 0.55];
+        foreach (var (i, shift) in shifts.Index())
+        {
+            log.Get<double?>(FormattableString.Invariant($"v/strength/{shift}"), () => i + 1);
+            log.Get(FormattableString.Invariant($"v/kl/{i + 1.0:R}"), () => i == 0 ? 0.5 : double.NaN);
+            log.Get(FormattableString.Invariant($"v/validation items/{i + 1.0:R}"), () => Items.Select(q => new ItemOutcome(q.Id, q.Topic, i / 8.0)).ToList());
+        }
+
+        var trial = new MethodTrial(scorer, CliWorld.Layer, new MethodSuites(suite, suite, null, null, [], [], 1), 12, log, null);
+
+        var outcome = trial.Measure("v", Subject());
+
+        outcome.Should().Match<MethodOutcome>(o => o.Strength == 1 && o.KeepsBudgets, "every larger strength is better on validation, and none of them has a KL");
+    }
+
+    /// <summary>A vector that is tested below 0 is compared with controls below 0: the same signed values, not the opposite ones.</summary>
+    [Theory]
+    [InlineData(-1)]
+    [InlineData(1)]
+    public void Matched_HasTheSignOfTheStrength_AndMovesAsFar(int sign)
+    {
+        var meter = new ShiftMeter(Rows(), 64);
+        var subject = Subject();
+        var vector = subject.Parts[0].Vector;
+        var other = vector with { Value = [.. vector.Value.Select((x, i) => (i % 2 == 0 ? 3 : 0.5f) * x)] };
+
+        var arm = Arm.Matched(ArmKind.RandomLatents, "other", subject, [other], [meter]);
+
+        foreach (var strength in new[] { 0.3, 1.7 })
+        {
+            var setting = arm.At(sign * strength).Settings.Should().ContainSingle().Subject;
+            Math.Sign(setting.Strength).Should().Be(sign);
+            var wanted = meter.Mean(vector, sign * strength);
+            meter.Mean(other, setting.Strength).Should().BeApproximately(wanted, 2e-3 * wanted);
+        }
+
+        arm.At(0).Settings.Should().ContainSingle().Which.Strength.Should().Be(0);
+    }
+
+    /// <summary>What only removes cannot move the stream as far as one likes; then the size counts and not the sign.</summary>
+    [Fact]
+    public void Matched_WhatHasTooLittleToRemove_MovesAsFarTheOtherWay()
+    {
+        var meter = new ShiftMeter(Rows(), 64);
+        var subject = Subject();
+        var other = subject.Parts[0].Vector with { Value = [.. subject.Parts[0].Vector.Value.Select(Math.Abs)] };
+
+        var setting = Arm.Matched(ArmKind.RandomLatents, "other", subject, [other], [meter]).At(-40).Settings.Should().ContainSingle().Subject;
+
+        setting.Strength.Should().BePositive();
+        var wanted = meter.Mean(subject.Parts[0].Vector, -40);
+        meter.Mean(other, setting.Strength).Should().BeApproximately(wanted, 2e-3 * wanted);
+        meter.Invoking(m => m.StrengthFor(other, wanted, -1)).Should().Throw<YapoException>().WithMessage("*at most*");
+    }
+
     [Fact]
     public void Shift_IsWhatTheKernelDoes()
     {

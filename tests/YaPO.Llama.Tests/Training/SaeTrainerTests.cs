@@ -122,6 +122,25 @@ public sealed class SaeTrainerTests(ITestOutputHelper output) : NativeTest
         sae.Rate!.Sum().Should().BeApproximately(6, 0.01f);
     }
 
+    /// <summary>Blocks end in front of the window that does not fit, so a block of as many rows as a batch may hold less than one.</summary>
+    [Fact]
+    public void Train_BlocksThatMayNotHoldABatch_AreRefused()
+    {
+        WriteCorpus();
+        var train = (int blockRows) => SaeTrainer.Train(Options() with { BlockRows = blockRows, Rows = 128 * 3 });
+
+        train.Invoking(t => t(128)).Should().Throw<YapoException>().WithMessage("*blocks of 128 rows*batch of 128*--block-rows*").Which.Kind.Should().Be(YapoErrorKind.InvalidArgument);
+        train.Invoking(t => t(192)).Should().NotThrow();
+    }
+
+    [Fact]
+    public void Validate_TopK_TakesNoNoticeOfJumpReluSettings_AndRatesAreChecked()
+    {
+        (Options() with { Activation = SaeActivation.TopK, Latents = 16, TopK = 4, TargetL0 = 32 }).Invoking(o => o.Validate()).Should().NotThrow();
+        (Options() with { Latents = 16, TargetL0 = 32 }).Invoking(o => o.Validate()).Should().Throw<YapoException>().WithMessage("*target L0 32*");
+        (Options() with { LearningRate = 0 }).Invoking(o => o.Validate()).Should().Throw<YapoException>().WithMessage("*learning rate 0*");
+    }
+
     [Fact]
     public void Train_MoreThanTheMachineHolds_IsRefusedWithTheFigures()
     {

@@ -17,6 +17,7 @@ public static class ReportHtml
     {
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
         DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+        Converters = { new FiniteNumbers() },
     };
 
     /// <summary>Writes the file: whole or not at all.</summary>
