@@ -86,7 +86,7 @@ vectors=("$demo"/vectors/*.ysv)
 models=("$demo"/demo-*.gguf)
 head -12 "$demo/data/pairs-egypt-validation.jsonl" >"$work/pairs.jsonl"
 head -6 "$demo/data/pairs-egypt-validation.jsonl" | sed 's/, *"rejected": *"[^"]*"//' >"$work/prompts.jsonl"
-train=(train --model "$demo/demo-q8_0.gguf" --sae "$demo/sae.gguf" --data "$work/pairs.jsonl" --steps 12 --batch-size 4 --warmup-steps 2 --refit-steps 6 --max-features 32 --threads 1 --checkpoint-every 0 --name soak --quiet)
+train=(train --model "$demo/demo-q8_0.gguf" --sae "$demo/sae.gguf" --data "$work/pairs.jsonl" --steps 12 --batch-size 4 --warmup-steps 2 --refit-steps 6 --max-features 32 --threads 1 --name soak --quiet)
 rejected=(data rejected --model "$demo/demo-q8_0.gguf" --input "$work/prompts.jsonl" -n 12 --parallel 2 --threads 1 --quiet)
 
 action=reference
@@ -132,10 +132,10 @@ do_train() { # interrupted up to four times, then to the end: the bytes of an un
     ended=stopped
     for _ in 1 2 3 4; do
         draw signal KILL INT
-        stopped "$signal" "${train[@]}" --output "$here/v.ysv" --checkpoint "$here/run" --resume
+        stopped "$signal" "${train[@]}" --output "$here/v.ysv" --checkpoint "$here/run" --checkpoint-every 0 --resume
         [[ $ended == done ]] && break
     done
-    [[ $ended == done ]] || run 0 "${train[@]}" --output "$here/v.ysv" --checkpoint "$here/run" --resume || return
+    [[ $ended == done ]] || run 0 "${train[@]}" --output "$here/v.ysv" --checkpoint "$here/run" --checkpoint-every 0 --resume || return
     [[ $(sum "$here/v.ysv") == "$trained" ]] || fail "resumed training gave other bytes"
 }
 do_rejected() {
@@ -260,7 +260,7 @@ do_clock() {
     rm -rf "$here"/run "$here"/v.ysv "$here"/r.jsonl*
     case $((RANDOM % 3)) in
         0)
-            jumping "${train[@]/--quiet/--verbose}" --output "$here/v.ysv" --checkpoint "$here/run" --log "$here/log.jsonl" && [[ $(sum "$here/v.ysv") == "$trained" ]] || fail "another clock, other training"
+            jumping "${train[@]/--quiet/--verbose}" --output "$here/v.ysv" --checkpoint "$here/run" --checkpoint-every 0 --log "$here/log.jsonl" && [[ $(sum "$here/v.ysv") == "$trained" ]] || fail "another clock, other training"
             ! grep -qE '"seconds": ?-' "$here/log.jsonl" || fail "a negative duration in the log" ;;
         1) jumping "${rejected[@]/--quiet/--verbose}" --output "$here/r.jsonl" && [[ $(sum "$here/r.jsonl") == "$generated" ]] || fail "another clock, other answers" ;;
         2) do_clock_serve ;;

@@ -72,8 +72,37 @@ internal static class CommandLineProgram
         foreach (var command in commands)
         {
             root.Subcommands.Add(command);
+            GuardValidators(command);
         }
 
         return root;
+    }
+
+    /// <summary>
+    /// A command's validators read options before the parser has refused those that cannot be read (given twice, without a value, no number), and reading these throws: that, too, is wrong
+    /// usage and no crash.
+    /// </summary>
+    private static void GuardValidators(Command command)
+    {
+        for (var i = 0; i < command.Validators.Count; i++)
+        {
+            var validate = command.Validators[i];
+            command.Validators[i] = result =>
+            {
+                try
+                {
+                    validate(result);
+                }
+                catch (InvalidOperationException e)
+                {
+                    result.AddError(e.Message);
+                }
+            };
+        }
+
+        foreach (var inner in command.Subcommands)
+        {
+            GuardValidators(inner);
+        }
     }
 }

@@ -52,7 +52,7 @@ public sealed class TorchCommandTests : IDisposable
     [Fact]
     public async Task Train_DryRun_MeasuresTheCopy()
     {
-        var run = await Train("--method", "bipo", "--device", "cpu", "--dry-run");
+        var run = await Train("--method", "yapo", "--device", "cpu", "--dry-run");
 
         run.ExitCode.Should().Be(0, run.Error);
         File.Exists(_world["v.ysv"]).Should().BeFalse();
@@ -63,7 +63,7 @@ public sealed class TorchCommandTests : IDisposable
     {
         var unknown = await Train("--method", "yapo", "--device", "RPC0");
         var absent = await Train("--method", "yapo", "--device", "CUDA99");
-        var forward = await Train("--method", "caa");
+        var forward = await CliRun.Of("train", "--engine", "torch", "--method", "caa", "--model", _world.Model, "--layer", "0", "--data", _world.Data, "--output", _world["v.ysv"]);
 
         foreach (var (run, part) in new[] { (unknown, "neither"), (absent, "CUDA99"), (forward, "has none") })
         {

@@ -16,13 +16,14 @@ internal static class EvalBehaviourCommand
 
     public static Command Build(CommandConsole console)
     {
-        var shared = new EvaluationOptions("Prompts, JSON Lines of {prompt, topic, group}, topic and group optional, or of {prompt, expected: refuse|answer, answer, topic}, which need neither --rules nor --judge; also CAA's open-ended questions (JSON), BiPO (CSV) and AdvBench (CSV of goal, target: all to be refused); repeatable (required).", withSeed: false);
         var rules = new Option<string?>("--rules")
         {
             Description = "Judge by words: a JSON file of {measure, rules: [{any, none, regex, group, score}], default}; the first rule that applies gives the score (default: none).",
             HelpName = "FILE.json",
         };
         var judge = new Option<string?>("--judge") { Description = "Judge by a model, any GGUF, on the scale 1 to 4: the expectation over the four digits, and the likeliest (default: none).", HelpName = "FILE.gguf" };
+        var shared = new EvaluationOptions("Prompts, JSON Lines of {prompt, topic, group}, topic and group optional, or of {prompt, expected: refuse|answer, answer, topic}, which need neither --rules nor --judge; also CAA's open-ended questions (JSON), BiPO (CSV) and AdvBench (CSV of goal, target: all to be refused); repeatable (required).", withSeed: false,
+            dataOfRefusals: result => result.GetValue(rules) is null && result.GetValue(judge) is null);
         var behaviour = new Option<string?>("--behaviour") { Description = $"With --judge: the behaviour that is rated, in words, or one with a rubric of its own: {string.Join(", ", BehaviourRubrics.Names)} (default: none; needed unless --rubric is given).", HelpName = "TEXT" };
         var rubric = new Option<string?>("--rubric") { Description = "With --judge: a text file with {question}, {answer} and {behaviour} to ask the judge with (default: a general rubric).", HelpName = "FILE.txt" };
         var sampling = new SamplingOptions(128);
@@ -40,6 +41,8 @@ internal static class EvalBehaviourCommand
             {
                 result.AddError("--judge needs --behaviour TEXT, what it is to rate, or --rubric FILE.txt");
             }
+
+            result.RequireBeside(result.GetValue(judge) is null, "--judge FILE.gguf", behaviour, rubric);
         });
         return command.Handle(
             console,
@@ -72,7 +75,7 @@ internal static class EvalBehaviourCommand
             new ScoringOptions { Threads = run.Steered.ContextFor(1).Threads, Sequences = settings.Parallel });
         BehaviourSuite Suite(IEnumerable<PromptItem> prompts) => new([.. prompts], (IJudge?)rules ?? judge!, options.Sampling.ToGeneration());
         var report = await Task.Run(
-            () => run.Run((_, _) => new VectorSuites(Suite(data.Select(d => d.Item)), validation is null ? null : Suite(validation)), cancellation: cancellation),
+            () => run.Run((_, _) => new VectorSuites(Suite(FileTopics.Items(data)), validation is null ? null : Suite(validation)), cancellation: cancellation),
             CancellationToken.None).ConfigureAwait(false);
         return console.WriteReport(report, settings.Json);
     }
@@ -86,14 +89,14 @@ internal static class EvalBehaviourCommand
             throw new YapoException(YapoErrorKind.InvalidArgument, $"give either --rules FILE.json or --judge FILE.gguf to judge the answers by; only prompts that say what is expected ({RefusalItem.Shape}) need neither, and {other} does not begin with one");
         }
 
-        var data = settings.Data.Select(path => (Path: path, Items: RefusalItem.Load(path))).ToList();
+        var data = settings.Data.Select(path => (Path: path, Items: (IReadOnlyList<RefusalItem>)RefusalItem.Load(path))).ToList();
         var validation = settings.Validation is null ? null : RefusalItem.Load(Errors.InputFile.Require(settings.Validation));
         var leaks = Leaks([.. data.SelectMany(d => LeakCheck.Places(d.Path, d.Items))], validation is null ? null : [.. LeakCheck.Places(settings.Validation!, validation)], settings, console);
         using var run = EvaluationRun.Open(settings, console, cancellation);
         run.Note(leaks);
         RefusalSuite Suite(IReadOnlyList<RefusalItem> items) => new(items, RefusalCheck.Rule(settings), options.Sampling.ToGeneration());
         var report = await Task.Run(
-            () => run.Run((_, _) => new VectorSuites(Suite([.. data.SelectMany(d => d.Items)]), validation is null ? null : Suite(validation)), cancellation: cancellation),
+            () => run.Run((_, _) => new VectorSuites(Suite([.. FileTopics.Items(data)]), validation is null ? null : Suite(validation)), cancellation: cancellation),
             CancellationToken.None).ConfigureAwait(false);
         return console.WriteReport(report, settings.Json);
     }

@@ -51,6 +51,12 @@ internal static class EvalMcqCommand
             {
                 result.AddError("--shots needs --few-shot FILE, solved questions that are not tested");
             }
+
+            var how = result.Value(by, "text");
+            result.RequireBeside(result.Value(shots, 0) == 0, "--shots N, how many of them to show", fewShot);
+            result.RefuseBeside(how != "generated", $"--by {how}", show, maxTokens);
+            result.RefuseBeside(how == "text", "--by text", layout);
+            result.RefuseBeside(how == "generated" && !result.GetValue(show), "--by generated unless --show-options puts the options into the prompt", layout);
         });
         return command.Handle(
             console,
@@ -88,7 +94,7 @@ internal static class EvalMcqCommand
 
         using var run = EvaluationRun.Open(settings, console, cancellation);
         run.Note(leaks);
-        var items = data.SelectMany(f => f.Items).ToList();
+        var items = FileTopics.Items(data).ToList();
         var examples = fewShot?.Items.Take(options.Shots).ToList() ?? [];
         var layout = options.Layout is { } given ? Enum.Parse<LetterLayout>(given, ignoreCase: true) : data[0].Format == ChoiceFormat.Caa ? LetterLayout.Parenthesized : LetterLayout.Dotted;
         ChoiceSuite Suite(IReadOnlyList<MultipleChoiceItem> from, string file, string? label)

@@ -41,6 +41,11 @@ internal static class EvalMethodsCommand
             {
                 result.AddError("--rates must be above 0");
             }
+
+            var names = result.Value(methods, "caa,sas,bipo,yapo").Split(',');
+            shared.RefuseIdle(result, names, features, rates);
+            result.RequireBeside(!names.Contains("yapo") && !names.Contains("bipo"), "yapo or bipo among --methods", seeds);
+            result.RequireBeside(!names.Contains("sas"), "sas among --methods", tau);
         });
         return command.Handle(
             console,

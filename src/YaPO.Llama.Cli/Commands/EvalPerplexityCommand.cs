@@ -28,7 +28,7 @@ internal static class EvalPerplexityCommand
             () => run.Run(
                 (_, scorer) =>
                 {
-                    PerplexitySuite Read(IEnumerable<string> paths) => new([.. paths.SelectMany(path => ReadText.Load(path, scorer, options.Longest))]);
+                    PerplexitySuite Read(IEnumerable<string> paths) => new([.. FileTopics.Items([.. paths.Select(path => (path, (IReadOnlyList<ReadText>)ReadText.Load(path, scorer, options.Longest)))])]);
                     return new VectorSuites(Read(settings.Data), settings.Validation is { } validation ? Read([validation]) : null);
                 },
                 cancellation: cancellation),

@@ -19,7 +19,7 @@ internal static class EvalPreferenceCommand
 
     internal static async Task<int> HandleAsync(EvaluationSettings settings, CommandConsole console, CancellationToken cancellation)
     {
-        var data = settings.Data.Select(path => (Path: path, Pairs: PreferencePair.Load(path))).ToList();
+        var data = settings.Data.Select(path => (Path: path, Pairs: (IReadOnlyList<PreferencePair>)PreferencePair.Load(path))).ToList();
         var validation = settings.Validation is null ? null : PreferencePair.Load(settings.Validation);
         var places = data.SelectMany(d => LeakCheck.Places(d.Path, d.Pairs)).ToList();
         var leaks = LeakCheck.RequireTrainData(places, settings, console).ToList();
@@ -32,7 +32,7 @@ internal static class EvalPreferenceCommand
 
         using var run = EvaluationRun.Open(settings, console, cancellation);
         run.Note(leaks);
-        var test = new PreferenceSuite([.. data.SelectMany(d => d.Pairs)]);
+        var test = new PreferenceSuite([.. FileTopics.Items(data)]);
         var report = await Task.Run(
             () => run.Run((_, _) => new VectorSuites(test, validation is null ? null : new PreferenceSuite(validation)), cancellation: cancellation),
             CancellationToken.None).ConfigureAwait(false);

@@ -29,6 +29,10 @@ internal static class EvalTransferCommand
             {
                 result.AddError("give at least two different files with --model");
             }
+
+            var how = result.Value(method, "yapo");
+            shared.RefuseIdle(result, [how], features, rates: null);
+            result.RefuseBeside(how is "bipo" or "caa" && result.Given(layer), "--layer, which names the block", sae);
         });
         return command.Handle(
             console,

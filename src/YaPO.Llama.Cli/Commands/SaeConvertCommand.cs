@@ -48,6 +48,7 @@ internal static class SaeConvertCommand
         var command = new Command("convert", "Convert a published SAE to GGUF, and check it on a model.") { input, output, format, type, layer, topK, inputScale, model, text };
         engine.AddTo(command, withContext: false);
         command.Options.Add(json);
+        command.Validators.Add(result => result.RequireBeside(result.GetValue(model) is null, "--model FILE, on which the SAE is checked", text));
         return command.Handle(
             console,
             parsed => new Options(

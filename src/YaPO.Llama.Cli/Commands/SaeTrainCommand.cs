@@ -61,6 +61,12 @@ internal static class SaeTrainCommand
         };
         checkpointOptions.AddTo(command);
         engineOptions.AddTo(command, withContext: false);
+        command.Validators.Add(result =>
+        {
+            var how = result.Value(activation, "jumprelu");
+            result.RefuseBeside(how == "topk", "--activation topk", l0, bandwidth);
+            result.RefuseBeside(how == "jumprelu", "--activation jumprelu", k, threshold);
+        });
         return command.Handle(
             console,
             parsed =>

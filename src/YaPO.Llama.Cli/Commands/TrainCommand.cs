@@ -88,6 +88,18 @@ internal static class TrainCommand
             {
                 result.AddError($"--layer names {layers.Count} blocks, but there are {saes.Length} SAEs; give one --sae per block, in the same order, or leave --layer out");
             }
+
+            var how = result.Value(method, "yapo");
+            var (gradients, sparse) = (how is "yapo" or "bipo", how is "yapo" or "sas");
+            result.RefuseBeside(!gradients, $"--method {how}, which takes means and no steps", steps, batch, rate, warmup, beta, decay, clip, validation, validateEvery, patience);
+            checkpointOptions.RefuseLog(result, !gradients, $"--method {how}, which takes no steps");
+            result.RefuseBeside(how != "yapo", $"--method {how}", features, refit, l1);
+            result.RefuseBeside(how == "yapo" && result.Value(features, defaults.MaxFeatures) == 0, "--max-features 0, which keeps all latents", refit);
+            result.RequireBeside(gradients && result.GetValue(validation) is null, "--validation-data FILE.jsonl", validateEvery, patience);
+            result.RefuseBeside(how != "sas", $"--method {how}", tau);
+            result.RefuseBeside(gradients, $"--method {how}, which trains on whole answers", answer);
+            result.RefuseBeside(!sparse, $"--method {how}, whose vector is dense", type);
+            result.RefuseBeside(!sparse && layers.Count > 0, $"--layer, which names the block: --method {how} needs no SAE", sae);
         });
         return command.Handle(
             console,

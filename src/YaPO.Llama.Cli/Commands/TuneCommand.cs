@@ -45,15 +45,20 @@ internal static class TuneCommand
                 result.AddError("--rates must be above 0");
             }
 
-            if (result.GetValue(method) is "yapo" or "sas" && result.GetValue(sae) is not { Length: > 0 })
+            var how = result.Value(method, "yapo");
+            if (how is "yapo" or "sas" && result.GetValue(sae) is not { Length: > 0 })
             {
-                result.AddError($"--method {result.GetValue(method)} works in the latent space of an SAE; give one for each candidate layer with --sae");
+                result.AddError($"--method {how} works in the latent space of an SAE; give one for each candidate layer with --sae");
             }
 
-            if (result.GetValue(method) is "bipo" or "caa" && result.GetValue(sae) is not { Length: > 0 } && result.Numbers(layers).Count == 0)
+            if (how is "bipo" or "caa" && result.GetValue(sae) is not { Length: > 0 } && result.Numbers(layers).Count == 0)
             {
                 result.AddError("give candidate layers with --layer, or SAEs with --sae");
             }
+
+            shared.RefuseIdle(result, [how], supports, rates);
+            result.RefuseBeside(how is "yapo" or "sas", $"--method {how}, whose layers are those of --sae", layers);
+            result.RefuseBeside(how is "bipo" or "caa" && result.Given(layers), "--layer, which names the blocks", sae);
         });
         return command.Handle(
             console,

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using YaPO.Llama.Cli.Options;
 
 namespace YaPO.Llama.Cli.Evaluations;
@@ -138,13 +139,15 @@ internal sealed class EvaluationOptions
     private readonly EngineOptions engine = new();
 
     private readonly bool withSeed;
+    private readonly Func<CommandResult, bool> dataOfRefusals;
 
     /// <summary>The options of a suite.</summary>
     /// <param name="dataDescription">What --data is.</param>
     /// <param name="withSeed">False for a suite that has a --seed of its own.</param>
-    public EvaluationOptions(string dataDescription, bool withSeed = true)
+    /// <param name="dataOfRefusals">Whether --data may be judged by --refusal-rules; null: never.</param>
+    public EvaluationOptions(string dataDescription, bool withSeed = true, Func<CommandResult, bool>? dataOfRefusals = null)
     {
-        this.withSeed = withSeed;
+        (this.withSeed, this.dataOfRefusals) = (withSeed, dataOfRefusals ?? (_ => false));
         data = new Option<string[]>("--data") { Description = dataDescription, Required = true, HelpName = "FILE", Arity = ArgumentArity.OneOrMore };
     }
 
@@ -179,7 +182,29 @@ internal sealed class EvaluationOptions
             {
                 result.AddError("--kl-budgets must be above 0");
             }
+
+            RefuseIdle(result);
         });
+    }
+
+    private void RefuseIdle(CommandResult result)
+    {
+        var none = result.Value(controls, null) == 0;
+        if (steering.WithoutVector(result))
+        {
+            result.RequireBeside(true, "--vector SPEC, which it measures or is compared with", validation, strengths, promptOnly, sae, trainData, neutral, klBudget, klBudgets, validationKnowledge);
+            result.RequireBeside(!none, "--vector SPEC, which it is compared with", controls, controlItems); // --controls 0 asks for what there is
+        }
+
+        result.RequireBeside(result.GetValue(refusals) is null && !dataOfRefusals(result), "--refusals FILE", refusalRules);
+        if (steering.WithoutVector(result))
+        {
+            return;
+        }
+
+        result.RequireBeside(result.GetValue(validation) is null, "--validation FILE, which chooses among them", strengths);
+        result.RequireBeside(result.GetValue(neutral) is null, "--neutral FILE, on which KL is measured", klBudgets);
+        result.RefuseBeside(none && result.GetValue(neutral) is null, "--controls 0", controlItems);
     }
 
     public EvaluationSettings Read(ParseResult parsed) => new(

@@ -53,7 +53,10 @@ internal sealed class TrainedControls : IDisposable
     public IReadOnlyList<Arm> Arms(SubjectVector subject, IReadOnlyList<ShiftMeter> shifts)
     {
         var file = _steered.Vectors.First(v => Path.GetFileNameWithoutExtension(v.Path) == subject.Name).File;
-        var options = Options(file);
+        var options = Recorded(file) with
+        {
+            Model = _steered.Model.Path, Sae = _settings.Sae, Data = _settings.TrainData!, Threads = _steered.ContextFor(1).Threads, ModelOptions = _settings.Engine.ModelOptions,
+        };
         var arms = new List<Arm>();
         void Add(ArmKind kind, string name, SteeringTrainingOptions training)
         {
@@ -75,7 +78,7 @@ internal sealed class TrainedControls : IDisposable
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     /// <summary>The vector's own settings, read back from its record; what it does not record is the trainer's default.</summary>
-    private SteeringTrainingOptions Options(SteeringFile file)
+    internal static SteeringTrainingOptions Recorded(SteeringFile file)
     {
         var config = JsonNode.Parse(file.Train!.Config.Length > 0 ? file.Train.Config : "{}")!.AsObject();
         double Number(string name, double otherwise) => config.TryGetPropertyValue(name, out var value) && value is JsonValue v && v.TryGetValue<double>(out var number) ? number : otherwise;
@@ -83,15 +86,14 @@ internal sealed class TrainedControls : IDisposable
         return new SteeringTrainingOptions
         {
             Method = Enum.Parse<SteeringMethod>(file.Train.Method, ignoreCase: true),
-            Model = _steered.Model.Path,
-            Sae = _settings.Sae,
+            Model = "",
             Layer = file.Vectors[0].Layer,
-            Data = _settings.TrainData!,
+            Data = "",
             Output = "",
             Positions = file.Vectors[0].Positions,
-            Format = config["format"]?.ToString() is { } format && Enum.TryParse<PairFormat>(format, ignoreCase: true, out var parsed) ? parsed : PairFormat.Template,
-            Threads = _steered.ContextFor(1).Threads,
-            ModelOptions = _settings.Engine.ModelOptions,
+            Format = config["format"]?.ToString() == "paper-compat" ? PairFormat.PaperCompatible : PairFormat.Template,
+            MaxTokens = (int)Number("max_tokens", 1024),
+            AnswerTokens = Enum.TryParse<AnswerTokens>(config["answer_tokens"]?.ToString(), ignoreCase: true, out var which) ? which : AnswerTokens.Mean,
             Tau = Number("tau", 0.7),
             Optimizer = defaults with
             {

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using System.Text.Json.Nodes;
 using YaPO.Llama.Cli.Options;
 using YaPO.Llama.Cli.Terminal;
@@ -177,9 +178,14 @@ internal sealed class ExperimentOptions
 
     public void AddTo(Command command)
     {
-        foreach (Option option in new Option[] { data, validationData, validation, test, neutral, klBudget, validationKnowledge, label, promptOnly, steps, batch, rate, refit, l1, seed, folder, resume, workers, json, report })
+        foreach (Option option in new Option[] { data, validationData, validation, test, neutral, klBudget, validationKnowledge, label, promptOnly, steps, batch, refit, l1, seed, folder, resume, workers, json, report })
         {
             command.Options.Add(option);
+        }
+
+        if (!several)
+        {
+            command.Options.Add(rate); // what compares methods tunes it for each
         }
 
         engine.AddTo(command, withContext: false);
@@ -189,6 +195,8 @@ internal sealed class ExperimentOptions
             {
                 parsed.AddError("--resume needs the folder of the run: --checkpoint DIR");
             }
+
+            parsed.RequireBeside(parsed.GetValue(neutral) is null, "--neutral FILE, on which KL is measured", klBudget);
 
             var sets = parsed.GetValue(data)?.Length ?? 0;
             if (!several && new[] { data, validationData, validation, test, label }.FirstOrDefault(o => parsed.GetValue(o)?.Length > 1) is { } twice)
@@ -211,6 +219,32 @@ internal sealed class ExperimentOptions
         });
     }
 
+    /// <summary>Refuses what would not act on the methods that are trained.</summary>
+    /// <param name="result">What was typed.</param>
+    /// <param name="methods">Their names.</param>
+    /// <param name="features">The command's own option for the number of latents.</param>
+    /// <param name="rates">The command's own option for learning rates; null: none.</param>
+    public void RefuseIdle(CommandResult result, IReadOnlyList<string> methods, Option features, Option? rates)
+    {
+        void Only(string[] names, params ReadOnlySpan<Option?> options)
+        {
+            if (names.Intersect(methods).Any())
+            {
+                return;
+            }
+
+            foreach (var option in options)
+            {
+                result.RequireBeside(option is not null && several, $"{string.Join(" or ", names)} among --methods", option is null ? [] : [option]);
+                result.RefuseBeside(option is not null && !several, $"--method {methods[0]}", option is null ? [] : [option]);
+            }
+        }
+
+        Only(["yapo", "bipo"], steps, batch, several ? null : rate, validationData, rates);
+        Only(["yapo"], features, refit, l1);
+        result.RefuseBeside(rates is not null && !several && result.Given(rates), "--rates, which names the candidates", rate);
+    }
+
     public ExperimentSettings Read(ParseResult parsed)
     {
         var sets = Sets(parsed);
@@ -220,7 +254,7 @@ internal sealed class ExperimentOptions
             {
                 Steps = parsed.GetValue(steps),
                 BatchSize = parsed.GetValue(batch),
-                LearningRate = parsed.GetValue(rate),
+                LearningRate = several ? Defaults.LearningRate : parsed.GetValue(rate),
                 RefitSteps = parsed.GetValue(refit),
                 L1 = parsed.GetValue(l1),
                 Seed = parsed.GetValue(seed),

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 
 namespace YaPO.Llama.Cli.Options;
 
@@ -31,8 +32,13 @@ internal sealed class CheckpointOptions
             {
                 parsed.AddError("--resume needs the folder of the checkpoint: --checkpoint DIR");
             }
+
+            parsed.RequireBeside(parsed.GetValue(folder) is null, "--checkpoint DIR", every);
         });
     }
+
+    /// <summary>Refuses the log of a run that takes no steps.</summary>
+    public void RefuseLog(CommandResult result, bool idle, string why) => result.RefuseBeside(idle, why, log);
 
     public CheckpointSettings Read(ParseResult parsed) => new(parsed.GetValue(folder), parsed.GetValue(every), parsed.GetValue(resume), parsed.GetValue(log));
 }

@@ -88,6 +88,8 @@ internal sealed class SamplingOptions
             {
                 result.AddError("--greedy and --temp exclude each other");
             }
+
+            result.RequireBeside(result.Value(temperature, 0) == 0, "--temp T above 0 (the likeliest token is taken at every step)", topK, topP, minP);
         });
     }
 

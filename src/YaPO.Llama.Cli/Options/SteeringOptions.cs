@@ -81,6 +81,9 @@ internal sealed class SteeringOptions
         }
     }
 
+    /// <summary>Whether there is nothing to steer with.</summary>
+    public bool WithoutVector(System.CommandLine.Parsing.CommandResult result) => result.GetValue(vectors) is not { Length: > 0 };
+
     public SteeringSettings Read(ParseResult parsed) => new(
         parsed.GetValue(model),
         modelRequired ? null : parsed.GetValue(modelDirectory),

@@ -42,7 +42,7 @@ public sealed class EvalMcqTests(CliWorld world) : NativeTest, IClassFixture<Cli
     [InlineData("generated")]
     public async Task Mcq_EachMode_GivesJsonWithIntervals(string mode)
     {
-        var run = await Eval("--data", world.Write("q.jsonl", Questions), "--vector", world.Vector, "--controls", "1", "--by", mode, "-n", "6", "--json");
+        var run = await Eval(["--data", world.Write("q.jsonl", Questions), "--vector", world.Vector, "--controls", "1", "--by", mode, "--json", .. mode == "generated" ? ["-n", "6"] : Array.Empty<string>()]);
 
         run.ExitCode.Should().Be(0, run.Error);
         using var json = JsonDocument.Parse(run.Out);
@@ -116,12 +116,12 @@ public sealed class EvalMcqTests(CliWorld world) : NativeTest, IClassFixture<Cli
 
     [Theory]
     [InlineData("--shots needs --few-shot", "--shots", "5")]
-    [InlineData("'x' is no number", "--strengths", "1,x")]
+    [InlineData("'x' is no number", "--strengths", "1,x", "--validation", "v.jsonl")]
     [InlineData("--by 'maybe' is unknown", "--by", "maybe")]
     [InlineData("--controls -1 is out of range", "--controls", "-1")]
     public async Task Mcq_WrongUsage_IsNamed(string expected, params string[] args)
     {
-        var run = await Eval(["--data", world.Write("q.jsonl", Questions), .. args]);
+        var run = await Eval(["--data", world.Write("q.jsonl", Questions), "--vector", world.Vector, .. args]);
 
         run.ExitCode.Should().Be(2);
         run.Error.Should().Contain(expected);

@@ -48,6 +48,40 @@ public sealed class EvalSuiteTests(CliWorld world) : NativeTest, IClassFixture<C
         leaking.Error.Should().Contain("training data").And.Contain("--allow-leak");
     }
 
+    /// <summary>A model driven out of its numbers is a result: the report is written, with null where there is no figure.</summary>
+    [Fact]
+    public async Task Perplexity_OfAModelDrivenOutOfItsNumbers_IsReported()
+    {
+        var run = await Eval("perplexity", "--data", world.Write("n.jsonl", Texts), "--vector", world.Dense + ":3e38", "--controls", "0", "--json", "--report", world.In("broken.html"));
+
+        run.ExitCode.Should().Be(0, run.Error);
+        using var json = JsonDocument.Parse(run.Out);
+        var rows = json.RootElement.GetProperty("vectors")[0].GetProperty("rows").EnumerateArray().ToList();
+        rows[0].GetProperty("value").GetProperty("value").GetDouble().Should().BePositive("the unsteered row has its figures");
+        rows.Where(r => r.ToString().Contains("null", StringComparison.Ordinal)).Should().NotBeEmpty();
+        File.Exists(world.In("broken.html")).Should().BeTrue();
+    }
+
+    /// <summary>Line 1 of one file and line 1 of another have nothing in common.</summary>
+    [Theory]
+    [InlineData("preference", "{\"prompt\": \"what N\", \"chosen\": \"the model\", \"rejected\": \"a user\"}")]
+    [InlineData("perplexity", "{\"text\": \"what is the model N in the user\"}")]
+    [InlineData("mcq", "{\"prompt\": \"what is N\", \"options\": [\"the\", \"a user\"], \"answer\": 0}")]
+    [InlineData("behaviour", "{\"prompt\": \"what is N\"}")]
+    [InlineData("behaviour", "{\"prompt\": \"what is N\", \"expected\": \"refuse\"}")]
+    public async Task SeveralFiles_ItemsWithoutATopic_AreTopicsOfTheirOwn(string suite, string line)
+    {
+        string Lines(int first) => string.Concat(Enumerable.Range(first, 3).Select(i => line.Replace("N", $"{i}", StringComparison.Ordinal) + "\n"));
+        string[] judged = suite == "behaviour" && !line.Contains("expected", StringComparison.Ordinal) ? ["--rules", world.Write("topic-rules.json", "{\"rules\": [{\"any\": [\"x\"], \"score\": 1}]}")] : [];
+
+        var run = await Eval(suite, ["--data", world.Write("one.jsonl", Lines(0)), "--data", world.Write("two.jsonl", Lines(3)), "--json", .. judged]);
+
+        run.ExitCode.Should().Be(0, run.Error);
+        using var json = JsonDocument.Parse(run.Out);
+        json.RootElement.GetProperty("items").GetInt32().Should().Be(6);
+        json.RootElement.GetProperty("topics").GetInt32().Should().Be(6);
+    }
+
     [Fact]
     public async Task Perplexity_LowerIsBetter_AndKlStandsBeside()
     {

@@ -21,10 +21,12 @@ public sealed class RpcTests(CliWorld world) : IClassFixture<CliWorld>
     {
         using var tiny = new TinyWorld();
         using var server = new RpcServer(tiny.Folder);
+        string[] dense = ["--layer", "0"];
+        string[] sparse = ["--sae", tiny.Sae, "--refit-steps", "3", "--max-features", "20"];
         CliRun Train(string method, string name, params string[] more) => CliProcess.Run(
             tiny.Folder, "",
-            ["train", "--method", method, "--model", tiny.Model, "--sae", tiny.Sae, "--layer", "0", "--data", tiny.Data, "--validation-data", tiny.Validation, "--output", $"{name}.ysv", "--name", "v",
-                "--log", $"{name}.jsonl", "--steps", "12", "--validate-every", "4", "--refit-steps", "3", "--max-features", "20", "--batch-size", "2", "--learning-rate", "0.02", "--threads", "1", "--seed", "5", .. more]);
+            ["train", "--method", method, "--model", tiny.Model, "--data", tiny.Data, "--output", $"{name}.ysv", "--name", "v", "--threads", "1", "--seed", "5", .. method == "yapo" ? sparse : dense,
+                .. method == "caa" ? [] : new[] { "--validation-data", tiny.Validation, "--log", $"{name}.jsonl", "--steps", "12", "--validate-every", "4", "--batch-size", "2", "--learning-rate", "0.02" }, .. more]);
         string[] there = ["--rpc", server.Address, "--device", "RPC0"];
         double[] Losses(string name) => [.. File.ReadLines(tiny[$"{name}.jsonl"]).Select(line => JsonDocument.Parse(line).RootElement).Where(r => r.TryGetProperty("loss", out _)).Select(r => r.GetProperty("loss").GetDouble())];
 

@@ -128,7 +128,7 @@ public sealed class MethodsTests : NativeTest
 
         var run = await CliRun.Of(
         [
-            "eval", "transfer", "--model", _world.Model, "--model", _world["copy.gguf"], "--method", "caa", "--layer", "0", .. Shared(), "--strengths", "0.5,1", "--json", "--report", _world["transfer.html"],
+            "eval", "transfer", "--model", _world.Model, "--model", _world["copy.gguf"], "--method", "caa", "--layer", "0", .. Judged(), "--strengths", "0.5,1", "--json", "--report", _world["transfer.html"],
         ]);
 
         run.ExitCode.Should().Be(0, run.Error);
@@ -140,10 +140,10 @@ public sealed class MethodsTests : NativeTest
         json.RootElement.GetProperty("verdict").GetString().Should().Contain("no measurable difference");
 
         using var other = new RandomModel(new RandomModel.Settings { Width = TinyWorld.Width, Layers = 3 });
-        var refused = await CliRun.Of(["eval", "transfer", "--model", _world.Model, "--model", other.Path, "--method", "caa", "--layer", "0", .. Shared()]);
+        var refused = await CliRun.Of(["eval", "transfer", "--model", _world.Model, "--model", other.Path, "--method", "caa", "--layer", "0", .. Judged()]);
         refused.Error.Should().Contain("not the same model");
         refused.ExitCode.Should().Be(3);
-        (await CliRun.Of(["eval", "transfer", "--model", _world.Model, "--method", "caa", "--layer", "0", .. Shared()])).ExitCode.Should().Be(2);
+        (await CliRun.Of(["eval", "transfer", "--model", _world.Model, "--method", "caa", "--layer", "0", .. Judged()])).ExitCode.Should().Be(2);
     }
 
     [Fact]
@@ -225,7 +225,9 @@ public sealed class MethodsTests : NativeTest
         "--validation-data", _world.Validation, "--knowledge", _world["knowledge.jsonl"], "--validation-knowledge", _world["kept.jsonl"], "--neutral", _world["neutral.txt"], "--prompt-only", "the user:", "--validation-items", "4", .. more,
     ];
 
-    private string[] Shared()
+    private string[] Shared() => [.. Judged(), "--steps", "10", "--refit-steps", "3", "--batch-size", "2"];
+
+    private string[] Judged()
     {
         string Questions(int first) => string.Concat(Enumerable.Range(first, 4).Select(i => $"{{\"prompt\": \"what is {i} here?\", \"options\": [\"the tea\", \"a user\"], \"labels\": [\"egypt\", \"brazil\"], \"topic\": \"t{i}\"}}\n"));
         File.WriteAllText(_world["questions.jsonl"], Questions(0));
@@ -235,8 +237,7 @@ public sealed class MethodsTests : NativeTest
         File.WriteAllText(_world["kept.jsonl"], "{\"prompt\": \"what is 3\", \"options\": [\"the\", \"a\"], \"answer\": 0}\n{\"prompt\": \"what is 4\", \"options\": [\"the\", \"a\"], \"answer\": 1}\n");
         return
         [
-            "--data", _world.Data, "--validation", _world["questions.jsonl"], "--test", _world["test.jsonl"], "--label", "egypt", "--steps", "10", "--refit-steps", "3", "--batch-size", "2",
-            "--threads", "1", "--workers", "1",
+            "--data", _world.Data, "--validation", _world["questions.jsonl"], "--test", _world["test.jsonl"], "--label", "egypt", "--threads", "1", "--workers", "1",
         ];
     }
 }

@@ -85,13 +85,14 @@ public sealed class SeveralLayersTests : NativeTest
     [Fact]
     public void Command_TakesSeveralSaes_AndRefusesWhatDoesNotMatch()
     {
+        string[] means = ["train", "--method", "caa", "--model", _world.Model, "--data", _world.Data, "--output", "v.ysv", "--threads", "1"];
         string[] train = ["train", "--model", _world.Model, "--data", _world.Data, "--output", "v.ysv", "--steps", "4", "--refit-steps", "2", "--batch-size", "2", "--threads", "1", "--json"];
         var run = CliProcess.Run(_world.Folder, "", [.. train, "--sae", _world.Sae, "--sae", Second, "--layer", "0,1"]);
         run.ExitCode.Should().Be(0, run.Error);
         JsonDocument.Parse(run.Out).RootElement.GetProperty("vectors").EnumerateArray().Select(v => v.GetProperty("layer").GetInt32()).Should().Equal(0, 1);
-        CliProcess.Run(_world.Folder, "", [.. train, "--method", "caa", "--sae", Second]).ExitCode.Should().Be(0, "a dense method takes the SAE's block");
+        CliProcess.Run(_world.Folder, "", [.. means, "--sae", Second]).ExitCode.Should().Be(0, "a dense method takes the SAE's block");
         SteeringFile.Load(_world["v.ysv"]).Vectors.Should().ContainSingle().Which.Layer.Should().Be(1);
-        var dense = CliProcess.Run(_world.Folder, "", [.. train, "--method", "caa", "--layer", "0,1"]);
+        var dense = CliProcess.Run(_world.Folder, "", [.. means, "--layer", "0,1"]);
         dense.ExitCode.Should().Be(0, dense.Error);
         SteeringFile.Load(_world["v.ysv"]).Vectors.Should().HaveCount(2);
         File.Delete(_world["v.ysv"]);
@@ -99,7 +100,7 @@ public sealed class SeveralLayersTests : NativeTest
         Refused(2, "as many", [.. train, "--sae", _world.Sae, "--layer", "0,1"], "names 2 blocks");
         Refused(3, "other order", [.. train, "--sae", _world.Sae, "--sae", Second, "--layer", "1,0"], "reads block 0; --layer is 1");
         Refused(2, "twice", [.. train, "--sae", _world.Sae, "--sae", _world.Sae], "block 0 is given twice");
-        Refused(2, "halves", [.. train, "--method", "bipo", "--layer", "0.5"], "whole block numbers");
+        Refused(2, "halves", [.. means, "--layer", "0.5"], "whole block numbers");
         Refused(3, "missing", [.. train, "--sae", _world.Sae, "--sae", "none.gguf"], "none.gguf");
         File.Exists(_world["v.ysv"]).Should().BeFalse();
     }

@@ -46,7 +46,14 @@ public sealed class TrainCommandTests : IDisposable
     [InlineData("sas")]
     public void Train_EveryMethod_WritesAVectorAndSaysWhatItDoes(string method)
     {
-        var run = CliProcess.Run(_world.Folder, "", [.. Train("v.ysv", steps: 8), "--method", method, "--tau", "0.6", "--answer-tokens", "last", "--json"]);
+        string[] own = method switch
+        {
+            "yapo" => Train("v.ysv", steps: 8),
+            "bipo" => [.. Common("v.ysv"), "--layer", "0", .. Steps(8)],
+            "caa" => [.. Common("v.ysv"), "--layer", "0", "--answer-tokens", "last"],
+            _ => [.. Common("v.ysv"), "--sae", _world.Sae, "--tau", "0.6", "--answer-tokens", "last"],
+        };
+        var run = CliProcess.Run(_world.Folder, "", [.. own, "--method", method, "--json"]);
         run.ExitCode.Should().Be(0, run.Error);
         using var json = JsonDocument.Parse(run.Out);
         json.RootElement.GetProperty("method").GetString().Should().Be(method);
@@ -101,13 +108,13 @@ public sealed class TrainCommandTests : IDisposable
     [Fact]
     public void SaeTrain_TopK_WritesEitherForm()
     {
-        var top = CliProcess.Run(_world.Folder, "", [.. SaeTrain("top.gguf", rows: 3200), "--activation", "topk", "--k", "5"]);
+        var top = CliProcess.Run(_world.Folder, "", [.. SaeTrain("top.gguf", rows: 3200, sparsity: ["--activation", "topk", "--k", "5"])]);
         top.ExitCode.Should().Be(0, top.Error);
         top.Error.Should().Contain("of memory").And.Contain("--as-threshold");
         var info = CliProcess.Run(_world.Folder, "", "sae", "info", "top.gguf", "--json");
         JsonDocument.Parse(info.Out).RootElement.GetProperty("activation").GetString().Should().Be("topk");
 
-        var threshold = CliProcess.Run(_world.Folder, "", [.. SaeTrain("threshold.gguf", rows: 3200), "--activation", "topk", "--k", "5", "--as-threshold", "--json"]);
+        var threshold = CliProcess.Run(_world.Folder, "", [.. SaeTrain("threshold.gguf", rows: 3200, sparsity: ["--activation", "topk", "--k", "5", "--as-threshold"]), "--json"]);
         threshold.ExitCode.Should().Be(0, threshold.Error);
         var root = JsonDocument.Parse(threshold.Out).RootElement;
         root.GetProperty("activation").GetString().Should().Be("jumprelu");
@@ -116,7 +123,7 @@ public sealed class TrainCommandTests : IDisposable
 
         CliProcess.Run(_world.Folder, "", [.. SaeTrain("x.gguf"), "--activation", "gated"]).ExitCode.Should().Be(2);
         CliProcess.Run(_world.Folder, "", [.. SaeTrain("x.gguf"), "--as-threshold"]).ExitCode.Should().Be(2);
-        CliProcess.Run(_world.Folder, "", [.. SaeTrain("x.gguf"), "--activation", "topk", "--k", "49"]).ExitCode.Should().Be(2);
+        CliProcess.Run(_world.Folder, "", [.. SaeTrain("x.gguf", sparsity: ["--activation", "topk", "--k", "49"])]).ExitCode.Should().Be(2);
         File.Exists(_world["x.gguf"]).Should().BeFalse();
     }
 
@@ -127,9 +134,12 @@ public sealed class TrainCommandTests : IDisposable
         Run("--resume").ExitCode.Should().Be(2);
         Run("--batch-size", "0").ExitCode.Should().Be(2);
         Run("--beta", "0").ExitCode.Should().Be(2);
+        CliProcess.Run(_world.Folder, "", [.. Common("v.ysv"), "--sae", _world.Sae, "--learning-rate", "0"])
+            .Should().Match<CliRun>(run => run.ExitCode == 2 && run.Error.Contains("learning rate 0 must be") && !run.Error.Contains("capturing"), "not after an hour of capture");
         Run("--engine", "jax").ExitCode.Should().Be(2);
         Run("--torch-type", "bf16").ExitCode.Should().Be(2);
-        Run("--engine", "torch", "--method", "caa").ExitCode.Should().Be(2);
+        CliProcess.Run(_world.Folder, "", [.. Common("v.ysv"), "--layer", "0", "--method", "caa", "--engine", "torch"])
+            .Should().Match<CliRun>(run => run.ExitCode == 2 && run.Error.Contains("computes gradients"));
         Run("--engine", "torch").Should().Match<CliRun>(run => run.ExitCode == 2 && run.Error.Contains("built without TorchSharp") && run.Error.Contains("-p:WithTorchSharp=true"));
         Run("--positions", "nowhere").ExitCode.Should().Be(2);
         CliProcess.Run(_world.Folder, "", "train", "--model", _world.Model, "--sae", _world.Sae, "--layer", "1", "--data", _world.Data, "--output", "v.ysv").ExitCode.Should().Be(3);
@@ -144,21 +154,22 @@ public sealed class TrainCommandTests : IDisposable
         File.Exists(_world["v.ysv"]).Should().BeFalse();
     }
 
-    private string[] SaeTrain(string output, int rows = 19200)
+    private string[] SaeTrain(string output, int rows = 19200, string[]? sparsity = null)
     {
         File.WriteAllLines(_world["text.jsonl"], Enumerable.Range(0, 120).Select(i => $$"""{"text": "what is the tea of model {{i}} in the water, user?"}"""));
         return
         [
-            "sae", "train", "--model", _world.Model, "--data", "text.jsonl", "--layer", "0", "--output", output, "--latents", "48", "--target-l0", "6", "--rows", $"{rows}",
+            "sae", "train", "--model", _world.Model, "--data", "text.jsonl", "--layer", "0", "--output", output, "--latents", "48", .. sparsity ?? ["--target-l0", "6"], "--rows", $"{rows}",
             "--batch-size", "64", "--block-rows", "512", "--evaluation-rows", "64", "--max-tokens", "32", "--threads", "1", "--seed", "3", "--name", "s",
         ];
     }
 
     private string[] Train(string output, int steps = 200) =>
-    [
-        "train", "--model", _world.Model, "--sae", _world.Sae, "--layer", "0", "--data", _world.Data, "--output", output, "--steps", $"{steps}", "--refit-steps", $"{steps / 5}",
-        "--batch-size", "2", "--learning-rate", "0.02", "--max-features", "16", "--threads", "1", "--seed", "5", "--name", "v",
-    ];
+        [.. Common(output), "--sae", _world.Sae, "--layer", "0", .. Steps(steps), "--refit-steps", $"{steps / 5}", "--max-features", "16"];
+
+    private string[] Common(string output) => ["train", "--model", _world.Model, "--data", _world.Data, "--output", output, "--threads", "1", "--seed", "5", "--name", "v"];
+
+    private static string[] Steps(int steps) => ["--steps", $"{steps}", "--batch-size", "2", "--learning-rate", "0.02"];
 
     private int LogLines()
     {

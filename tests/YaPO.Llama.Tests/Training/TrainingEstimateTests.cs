@@ -23,7 +23,8 @@ public sealed class TrainingEstimateTests : IDisposable
     {
         var before = Directory.GetFiles(_world.Folder).Order().ToArray();
         var run = CliProcess.Run(
-            _world.Folder, "", "train", "--method", method, "--dry-run", "--json", "--model", _world.Model, "--sae", _world.Sae, "--layer", "0", "--data", _world.Data, "--output", "v.ysv", "--threads", "1");
+            _world.Folder, "",
+            ["train", "--method", method, "--dry-run", "--json", "--model", _world.Model, .. method == "yapo" ? ["--sae", _world.Sae] : Array.Empty<string>(), "--layer", "0", "--data", _world.Data, "--output", "v.ysv", "--threads", "1"]);
 
         run.ExitCode.Should().Be(0, run.Error);
         using var json = JsonDocument.Parse(run.Out);
