@@ -21,7 +21,7 @@ internal sealed class GenerationRun : IDisposable
         _raw = raw;
         _generation = options.Sampling.ToGeneration();
         var lengths = prompts.Select(p => CountTokens(p, options.System)).ToList();
-        var context = steered.ContextFor(lengths.Max() + _generation.MaxTokens);
+        var context = steered.ContextFor((int)Math.Min(int.MaxValue, (long)lengths.Max() + _generation.MaxTokens));
         if (lengths.FindIndex(n => n >= context.ContextSize) is var tooLong and >= 0)
         {
             var where = options.Input is null ? "-p" : $"{options.Input}, line {prompts[tooLong].Line}";

@@ -47,17 +47,24 @@ internal sealed class Interrupts : IDisposable
     /// <summary>One press of Ctrl+C, or (<paramref name="canBeCaught"/> false) a request to end the process.</summary>
     internal void Raise(bool canBeCaught = true)
     {
-        if (canBeCaught && Interlocked.Exchange(ref caught, null) is { } handler)
+        try
         {
-            handler();
+            if (canBeCaught && Interlocked.Exchange(ref caught, null) is { } handler)
+            {
+                handler();
+            }
+            else if (source.IsCancellationRequested)
+            {
+                leave();
+            }
+            else
+            {
+                source.Cancel();
+            }
         }
-        else if (source.IsCancellationRequested)
+        catch (ObjectDisposedException)
         {
-            leave();
-        }
-        else
-        {
-            source.Cancel();
+            // What the press was to stop has ended just now; on a signal's thread an exception would end the process.
         }
     }
 

@@ -41,8 +41,13 @@ public sealed class BatchGenerator
     public long EvaluatedTokens { get; private set; }
 
     /// <summary>KV cells that these prompts need at worst.</summary>
-    public static int CellsFor(IReadOnlyList<BatchPrompt> prompts, int groupSize, int maxTokens) =>
-        prompts.Chunk(groupSize).Max(group => group.Sum(p => p.Prompt.Count + maxTokens));
+    /// <exception cref="YapoException">More than there can be.</exception>
+    public static int CellsFor(IReadOnlyList<BatchPrompt> prompts, int groupSize, int maxTokens)
+    {
+        var cells = prompts.Chunk(groupSize).Max(group => group.Sum(p => (long)p.Prompt.Count + maxTokens));
+        return cells <= int.MaxValue ? (int)cells : throw new YapoException(
+            YapoErrorKind.InvalidArgument, $"answers of up to {maxTokens} tokens, {groupSize} at a time, need {cells} KV cells, at most {int.MaxValue} can be had: ask for shorter answers (-n), or for fewer at a time (--parallel)");
+    }
 
     /// <summary>Answers prompts in order, a group at a time.</summary>
     /// <param name="prompts">What to answer.</param>

@@ -19,6 +19,19 @@ public sealed class GenerateScoreTests(CliWorld world) : NativeTest, IClassFixtu
         first.Error.Should().Contain(world.Model).And.Contain("as given");
     }
 
+    /// <summary>The longest answer that can be asked for is as long as the context allows.</summary>
+    [Fact]
+    public async Task Generate_AnswerAsLongAsCanBeAsked_FillsTheContext()
+    {
+        var run = await Generate("-p", "what is the user", "-n", $"{int.MaxValue}", "--model", world.Model, "--json");
+        var pairs = await CliRun.Of(
+            "data", "rejected", "--model", world.Model, "--input", world.Write("long.jsonl", "{\"prompt\": \"what\", \"chosen\": \"the\"}\n"), "--output", world.In("long-out.jsonl"), "-n", $"{int.MaxValue}");
+
+        run.ExitCode.Should().Be(0, run.Error);
+        pairs.ExitCode.Should().Be(2);
+        pairs.Error.Should().Contain("KV cells").And.Contain("-n");
+    }
+
     [Fact]
     public async Task Generate_VectorWithoutModel_FindsItByFingerprintAndSaysSo()
     {

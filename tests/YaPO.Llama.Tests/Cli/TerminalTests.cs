@@ -20,6 +20,18 @@ public class TerminalTests
     }
 
     [Fact]
+    public void Interrupts_CaughtByWhatHasJustEnded_EndNothingElse()
+    {
+        using var interrupts = new Interrupts();
+        var stop = new CancellationTokenSource();
+        using var caught = interrupts.Catch(stop.Cancel);
+        stop.Dispose();
+
+        interrupts.Invoking(i => i.Raise()).Should().NotThrow("a signal's thread has nobody to catch it");
+        interrupts.Token.IsCancellationRequested.Should().BeFalse();
+    }
+
+    [Fact]
     public void Interrupts_Caught_FirstStopsTheAnswerSecondCancels()
     {
         var stopped = 0;

@@ -52,7 +52,7 @@ public sealed class RefusalTests(SharedServer shared) : IClassFixture<SharedServ
     [InlineData("""{"messages": [{"role": "user", "content": "a\u0000b"}]}""", "messages[0].content")]
     [InlineData("[]", "body")]
     [InlineData("""{"\ud800": 1, "messages": [{"role": "user", "content": "x"}]}""", "body")]
-    [InlineData("""{"messages": [{"\ud800": 1, "role": "user", "content": "x"}]}""", "messages[0]")]
+    [InlineData("""{"messages": [{"role": "user", "content": "x", "\ud800": 1}]}""", "messages[0]")]
     [InlineData("""{"messages": [{"role": "user", "content": "x"}], "response_format": {"type": "\ud800abc"}}""", "response_format")]
     [InlineData("""{"messages": [{"role": "user", "content": "x"}], "response_format": {"\ud800": 1}}""", "response_format")]
     public async Task Chat_WrongBody_Is400AndNamesIt(string body, string param)
