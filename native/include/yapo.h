@@ -217,7 +217,9 @@ typedef struct yapo_batch {
     const float   * strengths;   /* [T, N] strength of attached vector i at token t; N as set by yapo_context_set_vectors. Required when N > 0. */
 } yapo_batch;
 
-/* Evaluates the batch (split into ubatches as needed). YAPO_ERR_CONTEXT_FULL leaves the cache as it was before. */
+/* Evaluates the batch (split into ubatches as needed). YAPO_ERR_CONTEXT_FULL leaves the cache as it was before. After any other failure the sequences of
+ * the batch hold what they held before it, or, where the model's memory cannot go back a part, nothing; of such a one yapo_context_remove removes
+ * all and nothing less (YAPO_ERR_UNSUPPORTED). */
 YAPO_API yapo_status yapo_context_decode(yapo_context * context, const yapo_batch * batch, yapo_error ** err);
 /* Makes a running decode return YAPO_ERR_CANCELLED soon. Any thread. */
 YAPO_API void        yapo_context_cancel(yapo_context * context);
@@ -233,9 +235,10 @@ YAPO_API yapo_status yapo_context_embedding(const yapo_context * context, int32_
 YAPO_API yapo_status yapo_context_embedding_size(const yapo_context * context, int64_t * n, yapo_error ** err);
 
 /* Removes the cells of a sequence with position in [p0, p1); p1 < 0: to the end; sequence < 0: all sequences. A range inside the
- * sequence is refused: the hole could never be filled. Recurrent models forget whole sequences only (YAPO_ERR_UNSUPPORTED). */
+ * sequence is refused: the hole could never be filled. YAPO_ERR_UNSUPPORTED where only the whole sequence can be forgotten: of recurrent models, and of those
+ * with a sliding window whose cells before p0 are gone (swa_full 0, or given to other sequences). */
 YAPO_API yapo_status yapo_context_remove(yapo_context * context, int32_t sequence, int32_t p0, int32_t p1, yapo_error ** err);
-/* Shares the cells of src in [p0, p1) with dst, which must hold exactly the positions before p0. */
+/* Shares the cells of src in [p0, p1) with dst, which must hold exactly the positions before p0. YAPO_ERR_UNSUPPORTED as of yapo_context_remove. */
 YAPO_API yapo_status yapo_context_copy(yapo_context * context, int32_t src, int32_t dst, int32_t p0, int32_t p1, yapo_error ** err);
 
 /* ---- full SAEs ----------------------------------------------------------------------------------------------- */

@@ -149,6 +149,7 @@ yapo_status yapo_context_create_with_eval(yapo_model * model, const yapo_context
         context->freed_seen = buffers_freed;
         context->n_vocab   = llama_vocab_n_tokens(llama_model_get_vocab(context->model.get()));
         context->n_seq_max = int32_t(llama_n_seq_max(context->handle.get()));
+        context->sequences.resize(context->n_seq_max);
         *out = context.release();
     });
 }

@@ -70,14 +70,19 @@ void check_strengths(const yapo_context & c, const yapo_batch & b) {
     }
 }
 
-// The batch is all in the cache or not at all.
-void forget(const yapo_context & c, const first_positions & first) {
+// The batch is all in the cache or not at all. True where that took what was there before it too.
+bool forget(yapo_context & c, const first_positions & first) {
     llama_memory_t memory = llama_get_memory(c.handle.get());
+    bool lost = false;
     for (const auto & [sequence, position] : first) {
-        if (!llama_memory_seq_rm(memory, sequence, position, -1)) { // recurrent states cannot go back a part
-            llama_memory_seq_rm(memory, sequence, -1, -1);
+        if (llama_memory_seq_rm(memory, sequence, position, -1) && (position == 0 || window_is_whole(c, sequence, position))) {
+            continue;
         }
+        llama_memory_seq_rm(memory, sequence, -1, -1); // recurrent states cannot go back a part, nor a window that the batch has moved on
+        c.sequences[sequence] = {0, position > 0};
+        lost = lost || position > 0;
     }
+    return lost;
 }
 
 void decode(yapo_context & c, const yapo_batch & b, const first_positions & first) {
@@ -119,19 +124,21 @@ void decode(yapo_context & c, const yapo_batch & b, const first_positions & firs
     llama_synchronize(c.handle.get());
     c.steering.end_batch(rc == 0);
     if (rc != 0) {
-        if (rc != 1) { // 1: no slot was found, nothing was written
-            forget(c, first);
-        }
+        const bool   lost  = rc != 1 && forget(c, first); // 1: no slot was found, nothing was written
+        const char * whole = lost ? ", nor what was there of their sequences: evaluate them again" : "";
         switch (rc) {
             case 1:
                 fail(YAPO_ERR_CONTEXT_FULL, "no room for %d more tokens in the context of %u; remove tokens or create a larger one", n, llama_n_ctx(c.handle.get()));
             case 2:
-                fail(YAPO_ERR_CANCELLED, "the decode was cancelled; none of its %d tokens is in the cache", n);
+                fail(YAPO_ERR_CANCELLED, "the decode was cancelled; none of its %d tokens is in the cache%s", n, whole);
             case -2:
                 fail(YAPO_ERR_OUT_OF_MEMORY, "llama.cpp could not allocate what a batch of %d tokens needs%s", n, log.suffix().c_str());
             default:
                 fail(YAPO_ERR_INTERNAL, "llama.cpp could not decode a batch of %d tokens (code %d)%s", n, rc, log.suffix().c_str());
         }
+    }
+    for (const auto & [s, position] : first) {
+        c.sequences[s].lost = false;
     }
     c.outputs = std::move(outputs);
     const int64_t n_ubatch = llama_n_ubatch(c.handle.get());

@@ -202,9 +202,12 @@ public sealed unsafe class LlamaContext : IDisposable
     }
 
     /// <summary>Drops the cells of a sequence with positions in [<paramref name="start"/>, <paramref name="end"/>); negative end: to the last; negative sequence: of all.</summary>
+    /// <exception cref="YapoException">Only the whole sequence can be dropped (<see cref="YapoErrorKind.Unsupported"/>): of a recurrent model, and where the sliding
+    /// window before <paramref name="start"/> is no longer cached.</exception>
     public void Remove(int sequence, int start, int end = -1) => NativeMethods.yapo_context_remove(handle, sequence, start, end, out var err).Check(err);
 
     /// <summary>Shares the cells of one sequence in [<paramref name="start"/>, <paramref name="end"/>) with another.</summary>
+    /// <exception cref="YapoException">As of <see cref="Remove"/>, and where the target does not end at <paramref name="start"/>.</exception>
     public void Copy(int source, int target, int start, int end) => NativeMethods.yapo_context_copy(handle, source, target, start, end, out var err).Check(err);
 
     /// <summary>Replaces all attached vectors; none detaches all. When it throws, the old ones are still attached. The cache is left as it is.</summary>
