@@ -172,6 +172,25 @@ YAPO_TEST(FullSae_JoinedWithSparseVectorsOfTheSameId) {
     CHECK(compare(logits({a, b}).data(), alone.data(), int64_t(alone.size())).max_abs > 1e-3);
 }
 
+YAPO_TEST(FullSae_VectorsOfOneSae_ActJointlyWhateverTheirIds) {
+    // b brings the same SAE without an id, c an id of its own, d no SAE but the id of c
+    model m((random_model()));
+    const full_sae s(m, sae, 1);
+    steer a = s.vector(1, 150, 4), b = a, c = a, d = sae.vector(1, 150, 4);
+    for (steer * v : {&a, &b, &c, &d}) v->value.assign(150, -100.0f);
+    a.sae_id = 5, b.sae_id = 0, c.sae_id = 6, d.sae_id = 6;
+    const auto logits = [&](const std::vector<steer> & vectors) {
+        context x(m);
+        x.attach(vectors);
+        x.decode(whole(random_tokens(8, 1), std::vector<float>(vectors.size(), 1.0f)));
+        return x.logits();
+    };
+    const auto alone = logits({a}); // each ablates all features: together as one
+    check_close("with and without an id", logits({a, b}), alone, 1e-6);
+    check_close("two ids", logits({a, c}), alone, 1e-6);
+    check_close("through a third", logits({d, b, c, a}), alone, 1e-6);
+}
+
 YAPO_TEST(FullSae_StrengthZero_SameBits) {
     const auto tokens = random_tokens(40, 2);
     for (float gain : {1.0f, 1e6f}) {

@@ -132,23 +132,33 @@ std::vector<yapo_vector_desc> read_descriptors(const yapo_vector_desc * given, i
 }
 
 std::vector<joint> join_sparse(const std::vector<yapo_vector_desc> & descs, int64_t d_model) {
-    std::vector<joint> groups;
-    std::map<std::pair<int32_t, uint64_t>, std::vector<int32_t>> same_sae;
+    // Each vector's group, by the number of its first member: one that shares its id or its SAE, or is joined with such a one by a third.
+    std::vector<int32_t> group_of(descs.size());
+    std::map<std::pair<int32_t, uint64_t>, int32_t>              with_id;  // the first of a layer, for ids that are not 0
+    std::map<std::pair<int32_t, const yapo_full_sae *>, int32_t> with_sae;
+    const auto join = [&](int32_t a, int32_t b) {
+        const int32_t kept = std::min(group_of[a], group_of[b]), given_up = std::max(group_of[a], group_of[b]);
+        std::replace(group_of.begin(), group_of.end(), given_up, kept);
+    };
     for (int32_t i = 0; i < int32_t(descs.size()); ++i) {
         const yapo_vector_desc & v = descs[i];
-        if (v.kind != YAPO_VECTOR_SPARSE) {
-            continue;
+        group_of[i] = i;
+        if (v.kind == YAPO_VECTOR_SPARSE && v.sae_id != 0) {
+            join(i, with_id.emplace(std::make_pair(v.layer, v.sae_id), i).first->second);
         }
-        // a sparse vector without an id is joined with none, but those that bring the same SAE are
-        const uint64_t id = v.sae_id != 0 ? v.sae_id : uint64_t(reinterpret_cast<uintptr_t>(v.sae));
-        if (id != 0) {
-            same_sae[{v.layer, id}].push_back(i);
-        } else {
-            groups.push_back(make_joint(descs.data(), {i}, d_model));
+        if (v.kind == YAPO_VECTOR_SPARSE && v.sae) {
+            join(i, with_sae.emplace(std::make_pair(v.layer, v.sae), i).first->second);
         }
     }
-    for (const auto & [key, members] : same_sae) {
-        groups.push_back(make_joint(descs.data(), members, d_model));
+    std::map<int32_t, std::vector<int32_t>> members; // in the order of the vectors, whatever their SAEs' addresses are
+    for (int32_t i = 0; i < int32_t(descs.size()); ++i) {
+        if (descs[i].kind == YAPO_VECTOR_SPARSE) {
+            members[group_of[i]].push_back(i);
+        }
+    }
+    std::vector<joint> groups;
+    for (const auto & [first, all] : members) {
+        groups.push_back(make_joint(descs.data(), all, d_model));
     }
     return groups;
 }
