@@ -177,6 +177,49 @@ YAPO_TEST(Attachment_ContextFreedFirst_IsHarmless) {
     yapo_attachment_free(nullptr);
 }
 
+// Addresses come again: of contexts, and of what is hooked into them.
+YAPO_TEST(Attachment_FreedAfterItsContext_LeavesTheNextOneAlone) {
+    const std::string path = write_random_model({}, scratch("foreign.gguf"));
+    const auto tokens  = random_tokens(24, 5);
+    const auto steered = ours(path, whole(tokens, strengths), vectors());
+    foreign m(path);
+    int32_t again = 0;
+    for (int round = 0; round < 8; ++round) {
+        llama_context *   c   = m.create();
+        yapo_attachment * old = attach(m.model, c, vectors());
+        yapo_attachment_freeing(c);
+        llama_free(c);
+        llama_context *   next = m.create();
+        yapo_attachment * its  = attach(m.model, next, vectors());
+        set(its, strengths);
+        again += next == c;
+        yapo_attachment_free(old);
+        check_same_bits("the next context", decode(next, tokens), steered);
+        yapo_attachment_free(its);
+        llama_free(next);
+    }
+    note("%d of 8 contexts had the address of the one before", again);
+}
+
+// A context that was freed without a word: the next one of its address is hooked anew.
+YAPO_TEST(Attachment_ContextGoneWithoutAWord_NextOneIsSteered) {
+    const std::string path = write_random_model({}, scratch("foreign.gguf"));
+    const auto tokens  = random_tokens(24, 5);
+    const auto steered = ours(path, whole(tokens, strengths), vectors());
+    foreign m(path);
+    yapo_attachment * a = attach(m.model, nullptr, vectors());
+    set(a, strengths);
+    for (int round = 0; round < 4; ++round) {
+        llama_context * c = m.create();
+        CHECK_EQ(yapo_attachment_created(m.model, c), 1);
+        std::vector<std::string> written_over; // what was freed, were it still in use
+        for (size_t size = 24; size < 1024; size += 16) written_over.insert(written_over.end(), 8, std::string(size, '\xff'));
+        check_same_bits("every one of them", decode(c, tokens), steered);
+        llama_free(c);
+    }
+    yapo_attachment_free(a);
+}
+
 YAPO_TEST(Attachment_StrengthsSetWhileDecoding_AreTakenWhole) {
     // two settings from another thread: every decode gives one of the two results, never a mixture
     const std::string path = write_random_model({}, scratch("foreign.gguf"));

@@ -21,7 +21,7 @@ struct shared_vectors {
 struct registry {
     std::mutex mutex;
     std::map<llama_model *, shared_vectors>              models;   // attached to: for their future contexts
-    std::map<llama_context *, std::unique_ptr<steering>> contexts; // hooked; llama.cpp holds the address
+    std::map<llama_context *, std::shared_ptr<steering>> contexts; // hooked; llama.cpp holds the address
 };
 
 registry & all() {
@@ -29,8 +29,8 @@ registry & all() {
     return r;
 }
 
-std::unique_ptr<steering> hook_into(llama_context * context, const shared_vectors & shared) {
-    auto state       = std::make_unique<steering>();
+std::shared_ptr<steering> hook_into(llama_context * context, const shared_vectors & shared) {
+    auto state       = std::make_shared<steering>();
     state->vectors   = shared.vectors;
     state->sequences = shared.strengths;
     state->d_model   = llama_model_n_embd(llama_get_model(context));
@@ -52,7 +52,7 @@ void try_model(llama_model * model, const shared_vectors & shared) {
     if (!context) {
         fail(YAPO_ERR_UNSUPPORTED, "llama.cpp could not create a context on the model to try the vectors in");
     }
-    const std::unique_ptr<steering> state = hook_into(context.get(), shared);
+    const std::shared_ptr<steering> state = hook_into(context.get(), shared);
     llama_set_layer_hook(context.get(), nullptr, nullptr, 0);
 }
 
@@ -60,10 +60,11 @@ void try_model(llama_model * model, const shared_vectors & shared) {
 } // namespace yapo
 
 struct yapo_attachment : yapo::counted {
-    llama_model *          model   = nullptr; // attached to the model
-    llama_context *        context = nullptr; // or to one context,
-    const yapo::steering * state   = nullptr; // in which this is hooked: another context may get the address of a freed one
-    yapo::shared_vectors   shared;
+    llama_model *   model   = nullptr; // attached to the model
+    llama_context * context = nullptr; // or to one context,
+    std::shared_ptr<const yapo::steering> state; // in which this is hooked. Kept, since another context may get the address of a freed one, and its
+                                                 // state that of a freed state
+    yapo::shared_vectors shared;
 };
 
 extern "C" {
@@ -94,10 +95,8 @@ yapo_status yapo_attachment_create(void * model_pointer, void * context_pointer,
             fail(YAPO_ERR_INVALID_ARGUMENT, "the %s is steered already; release that attachment first, or give all vectors to one", context ? "context" : "model");
         }
         if (context) {
-            auto state          = hook_into(context, attachment->shared);
-            attachment->state   = state.get();
             attachment->context = context;
-            r.contexts.emplace(context, std::move(state));
+            attachment->state = r.contexts[context] = hook_into(context, attachment->shared);
         } else {
             try_model(model, attachment->shared);
             r.models.emplace(model, attachment->shared);
@@ -140,7 +139,7 @@ void yapo_attachment_free(yapo_attachment * attachment) {
         attachment->shared.strengths->clear(); // its contexts may be decoding: they keep the hook, without effect
     } else {
         const auto found = r.contexts.find(attachment->context);
-        if (found != r.contexts.end() && found->second.get() == attachment->state) { // else it was freed before
+        if (found != r.contexts.end() && found->second == attachment->state) { // else it was freed before
             llama_set_layer_hook(attachment->context, nullptr, nullptr, 0);
             r.contexts.erase(found);
         }
@@ -156,7 +155,7 @@ int32_t yapo_attachment_created(void * model, void * context) {
         const auto found = r.models.find(static_cast<llama_model *>(model));
         if (found != r.models.end()) {
             auto * created = static_cast<llama_context *>(context);
-            r.contexts.emplace(created, hook_into(created, found->second));
+            r.contexts[created] = hook_into(created, found->second); // also where a context of this address was freed without a word
         }
     }) == YAPO_OK;
 }
