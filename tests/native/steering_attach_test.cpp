@@ -155,6 +155,20 @@ YAPO_TEST(Attach_ManyVectorsOnEveryLayer_FitsTheGraph) {
     for (float x : c.logits()) CHECK(std::isfinite(x));
 }
 
+YAPO_TEST(Attach_ThousandsOfDenseVectors_FitTheScheduler) {
+    model   m((random_model()));
+    context c(m);
+    // counted without their values, these are just as many nodes as one of ggml's hash tables has room for
+    const std::vector<steer> all(1780, random_dense(1, 64, 1, 1e-3f));
+    c.attach(all);
+    c.decode(whole(random_tokens(5, 1), std::vector<float>(all.size(), 0.5f)));
+    const auto many = c.logits();
+    c.clear();
+    c.attach({random_dense(1, 64, 1, 1e-3f)});
+    c.decode(whole(random_tokens(5, 1), {890.0f}));
+    check_close("their sum", many, c.logits(), 1e-4);
+}
+
 YAPO_TEST(Attach_RepeatedSwaps_KeepWorking) {
     model   m((random_model()));
     context c(m);

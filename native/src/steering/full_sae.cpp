@@ -139,8 +139,8 @@ void set_decoder(full_sae & sae, int64_t first, int64_t n, const float * rows) {
         ggml_context * ctx = new_context(sae);
         ggml_tensor *  dec = ggml_new_tensor_2d(ctx, type, sae.padded, sae.d_model);
         allocate(sae, ctx, "decoder");
-        sae.dec = dec;
         sae.dec_given.assign(sae.width, 0);
+        sae.dec = dec;
     }
     const int64_t np = padded(n);
     std::vector<float> columns(np * sae.d_model, 0.0f);

@@ -131,14 +131,14 @@ ggml_tensor * build_steering(ggml_context * ctx, const layer_vectors & layer, gg
 }
 
 uint32_t steering_nodes(const layer_vectors & layer) {
-    uint32_t n = 1 + 4 * uint32_t(layer.dense.size());
+    uint32_t n = 1 + 5 * uint32_t(layer.dense.size());
     for (const sparse_group & g : layer.sparse) {
         n += 28 + (g.sae ? code_nodes : 0);
     }
     for (const replacement & r : layer.replace) {
         n += 16 + (r.sae ? code_nodes : 0);
     }
-    return n + 6 * uint32_t(layer.sparse.size()); // the weights, which a graph counts as leafs
+    return n + 6 * uint32_t(layer.sparse.size()); // the weights, which a scheduler counts with the nodes (above, of the others)
 }
 
 } // namespace yapo
