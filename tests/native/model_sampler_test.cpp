@@ -154,6 +154,21 @@ YAPO_TEST(Sampler_OutlivesItsModel) {
     yapo_sampler_free(nullptr);
 }
 
+YAPO_TEST(Sampler_OfAnotherVocabulary_Refused) {
+    const decoded d;
+    for (int32_t n_vocab : {340, 512}) {
+        random_model spec;
+        spec.n_vocab = n_vocab;
+        const model    other(write_random_model(spec, scratch("other.gguf")));
+        yapo_sampler * s = nullptr;
+        OK(yapo_sampler_create(other.handle, nullptr, &s, &err));
+        int32_t token = -1;
+        REFUSED(YAPO_ERR_MISMATCH, format("for a model of %d tokens, the context's has 384", n_vocab), yapo_sampler_sample(s, d.context, 7, &token, &err));
+        CHECK_EQ(token, -1);
+        yapo_sampler_free(s);
+    }
+}
+
 YAPO_TEST(Sampler_BadArguments_AreRefused) {
     decoded d;
     yapo_sampler * s = nullptr;

@@ -1,5 +1,6 @@
 // Sampling through llama.cpp's sampler chain, in the order of its command line tools:
 // penalties, top-k, top-p, min-p, temperature, draw. Temperature 0 takes the largest logit after the penalties.
+#include "context/context.h"
 #include "model/model.h"
 
 #include <algorithm>
@@ -146,6 +147,10 @@ yapo_status yapo_sampler_sample(yapo_sampler * sampler, yapo_context * context, 
     using namespace yapo;
     if (!sampler || !context || !token) {
         return report(err, YAPO_ERR_INVALID_ARGUMENT, "yapo_sampler_sample: sampler, context and token must be given");
+    }
+    if (sampler->logits.size() != static_cast<size_t>(context->n_vocab)) { // the tail would be of an earlier sample
+        return report(err, YAPO_ERR_MISMATCH, "yapo_sampler_sample: the sampler was created for a model of " + std::to_string(sampler->logits.size()) +
+                      " tokens, the context's has " + std::to_string(context->n_vocab));
     }
     const yapo_status status = yapo_context_logits(context, row, sampler->logits.data(), static_cast<int64_t>(sampler->logits.size()), err);
     if (status != YAPO_OK) {
