@@ -234,6 +234,9 @@ llama_sampler * sampler(const llamasharp_sampler_i * functions, void * context) 
     longer->functions.clone  = reinterpret_cast<decltype(longer->functions.clone)>(functions->Clone);
     longer->functions.free   = free_sampler;
     longer->free             = reinterpret_cast<void (*)(llama_sampler *)>(functions->Free);
+    if (longer->free == free_sampler) { // a clone that was made of its original's interface, which is such a copy
+        longer->free = reinterpret_cast<const longer_interface *>(functions)->free;
+    }
     return OWN(llama_sampler_init)(&longer->functions, context);
 }
 

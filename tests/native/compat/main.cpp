@@ -52,7 +52,8 @@ struct favourite {
 };
 int favourites = 0;
 
-llama_sampler * make_favourite(llama_token token);
+llama_sampler * make_favourite(llama_token token, const llamasharp_sampler_i * like = nullptr);
+bool clone_shares_interface = false; // what llama.cpp knows the original by, instead of the caller's own
 
 void apply_favourite(llama_sampler * smpl, llama_token_data_array * all) {
     auto * f = static_cast<favourite *>(smpl->ctx);
@@ -67,14 +68,14 @@ const llamasharp_sampler_i & favourite_interface() {
     i.Name   = reinterpret_cast<void *>(+[](const llama_sampler *) -> const char * { return "favourite"; });
     i.Accept = reinterpret_cast<void *>(+[](llama_sampler * smpl, llama_token) { ++static_cast<favourite *>(smpl->ctx)->accepted; });
     i.Apply  = reinterpret_cast<void *>(&apply_favourite);
-    i.Clone  = reinterpret_cast<void *>(+[](const llama_sampler * smpl) { return make_favourite(static_cast<favourite *>(smpl->ctx)->token); });
+    i.Clone  = reinterpret_cast<void *>(+[](const llama_sampler * smpl) { return make_favourite(static_cast<favourite *>(smpl->ctx)->token, clone_shares_interface ? reinterpret_cast<const llamasharp_sampler_i *>(smpl->iface) : nullptr); });
     i.Free   = reinterpret_cast<void *>(+[](llama_sampler * smpl) { delete static_cast<favourite *>(smpl->ctx), --favourites; });
     return i;
 }
 
-llama_sampler * make_favourite(llama_token token) {
+llama_sampler * make_favourite(llama_token token, const llamasharp_sampler_i * like) {
     ++favourites;
-    return OLD(llama_sampler_init, llama_sampler * (*)(const llamasharp_sampler_i *, void *))(&favourite_interface(), new favourite{token, 0, 0});
+    return OLD(llama_sampler_init, llama_sampler * (*)(const llamasharp_sampler_i *, void *))(like ? like : &favourite_interface(), new favourite{token, 0, 0});
 }
 
 void try_samplers(llama_context * context, const llama_vocab * vocab) {
@@ -91,8 +92,12 @@ void try_samplers(llama_context * context, const llama_vocab * vocab) {
     check(static_cast<favourite *>(SAME(llama_sampler_chain_get)(chain, 2)->ctx)->accepted == 1, "the custom sampler accepted nothing");
     llama_sampler * copy = SAME(llama_sampler_clone)(chain);
     check(favourites == 2 && SAME(llama_sampler_sample)(copy, context, -1) == 77, "the copy of the chain does not sample");
+    clone_shares_interface = true;
+    llama_sampler * third = SAME(llama_sampler_clone)(copy);
     SAME(llama_sampler_free)(chain);
     SAME(llama_sampler_free)(copy);
+    check(favourites == 1 && SAME(llama_sampler_sample)(third, context, -1) == 77, "a copy that shares its original's interface does not sample");
+    SAME(llama_sampler_free)(third);
     check(favourites == 0, "a custom sampler was not freed");
     printf("samplers ok\n");
 }
