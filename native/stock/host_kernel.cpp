@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <system_error>
 #include <thread>
 
 namespace yapo {
@@ -47,21 +48,21 @@ float correction(const host_group & g, int64_t k, const float * h, int64_t d) {
     return std::max(s, -z);
 }
 
-void steer_row(const host_layer & layer, float * h, std::vector<float> & delta, int64_t d) {
+void steer_row(const host_layer & layer, float * h, float * delta, int64_t d) {
     if (layer.shift.empty()) {
-        std::fill(delta.begin(), delta.end(), 0.0f);
+        std::fill_n(delta, d, 0.0f);
     } else {
-        std::copy(layer.shift.begin(), layer.shift.end(), delta.begin());
+        std::copy(layer.shift.begin(), layer.shift.end(), delta);
     }
     for (const host_group & g : layer.sparse) {
         for (int64_t k = 0; k < g.k; ++k) {
             const float c = correction(g, k, h, d);
             if (c != 0.0f) {
-                add_scaled(delta.data(), c, g.dec.data() + k * d, d);
+                add_scaled(delta, c, g.dec.data() + k * d, d);
             }
         }
     }
-    add_scaled(h, 1.0f, delta.data(), d);
+    add_scaled(h, 1.0f, delta, d);
 }
 
 // The sum of strength times value over the vectors.
@@ -144,17 +145,26 @@ void steer_rows(const host_layer & layer, float * h, int64_t t, int64_t d_model,
     }
     // below about a millisecond of work, starting a thread costs more than it saves
     const int64_t workers = std::clamp<int64_t>(t * features * d_model / 4'000'000, 1, std::min<int64_t>(n_threads, t));
-    const auto work = [&](int64_t first, int64_t last) {
-        std::vector<float> delta(d_model);
-        for (int64_t row = first; row < last; ++row) {
-            steer_row(layer, h + row * d_model, delta, d_model);
+    std::vector<float> deltas(workers * d_model); // here, because nothing may throw in a thread
+    const auto work = [&](int64_t w) {
+        for (int64_t row = t * w / workers; row < t * (w + 1) / workers; ++row) {
+            steer_row(layer, h + row * d_model, deltas.data() + w * d_model, d_model);
         }
     };
     std::vector<std::thread> threads;
-    for (int64_t w = 1; w < workers; ++w) {
-        threads.emplace_back(work, t * w / workers, t * (w + 1) / workers);
+    threads.reserve(workers);
+    int64_t given = 1; // parts that are some thread's, the first one ours
+    try {
+        for (; given < workers; ++given) {
+            threads.emplace_back(work, given);
+        }
+    } catch (const std::system_error &) {
+        // no more threads: the other parts are ours too
     }
-    work(0, t / workers);
+    work(0);
+    for (; given < workers; ++given) {
+        work(given);
+    }
     for (std::thread & thread : threads) {
         thread.join();
     }

@@ -4,6 +4,7 @@
 #if defined(YAPO_TEST_FAULTS)
 #  include "llama_source.h"
 #  include "session.h"
+#  include "stock_session.h"
 #  include "train_lm_session.h"
 #  include "train_upper_problem.h"
 #  include "yapo_attachment.h"
@@ -192,6 +193,57 @@ YAPO_TEST(AbiFaults_SaeState_ThatCannotBeReadWhole) {
     CHECK(lm::bytes(after) == lm::bytes(state));
     OK(yapo_sae_load_state(trainer, state.c_str(), &err));
     yapo_sae_free(trainer);
+}
+
+// Lists of active latents are enlarged within a step; where there is no memory for that, the step after it starts anew.
+YAPO_TEST(AbiFaults_SaeTraining_NoMemoryForLongerLists) {
+    yapo_sae_options o;
+    yapo_sae_default_options(&o);
+    o.d_model = 8, o.f = 512;
+    const std::vector<float> mean(8, 0.0f);
+    std::vector<float>       rows(200 * 8);
+    random_source            rng(5);
+    for (float & x : rows) x = rng.normal();
+    yapo_sae_trainer * trainer = nullptr, * untouched = nullptr;
+    OK(yapo_sae_create(&o, mean.data(), 1e-3f, &trainer, &err)); // half of all latents are active
+    OK(yapo_sae_create(&o, mean.data(), 1e-3f, &untouched, &err));
+    yapo_sae_step step = {}, wanted = {};
+    step.struct_size = wanted.struct_size = sizeof step;
+    FAILS(("ggml_gallocr_alloc_graph", 1), YAPO_ERR_OUT_OF_MEMORY, "no memory for a training graph of", yapo_sae_train_step(trainer, rows.data(), 200, 1e-3f, 0.1f, &step, &err));
+    OK(yapo_sae_train_step(trainer, rows.data(), 200, 1e-3f, 0.1f, &step, &err));
+    OK(yapo_sae_train_step(untouched, rows.data(), 200, 1e-3f, 0.1f, &wanted, &err));
+    CHECK(step.loss == wanted.loss && step.l0 == wanted.l0);
+    yapo_sae_free(trainer);
+    yapo_sae_free(untouched);
+}
+
+// A system that gives no more threads makes work slower, not wrong.
+YAPO_TEST(AbiFaults_Threads_FewerThanAskedFor) {
+    const int64_t            d = 16, f = 40, n = 300;
+    std::vector<float>       enc(f * d), rows(n * d), z(n * f), wanted(n * f);
+    const std::vector<float> bias(f, 0.1f), threshold(f, 0.2f);
+    random_source            rng(5);
+    for (float & x : enc) x = rng.normal();
+    for (float & x : rows) x = rng.normal();
+    OK(yapo_sae_encode(d, f, enc.data(), bias.data(), threshold.data(), rows.data(), n, 1, wanted.data(), &err));
+    for (int given : {0, 1, 2}) {
+        const fault refused("pthread_create", given);
+        OK(yapo_sae_encode(d, f, enc.data(), bias.data(), threshold.data(), rows.data(), n, 4, z.data(), &err));
+        CHECK(refused.happened());
+        CHECK(z == wanted);
+    }
+}
+
+YAPO_TEST(AbiFaults_StockThreads_FewerThanAskedFor) {
+    const dictionary  wide(64, 2048, 3);
+    const auto        tokens = random_tokens(64, 5);
+    stock_session     s(random_model{}); // two threads, of which this is just enough work for both
+    s.attach({wide.vector(1, 2048, 4, 0.1f)}, {1.0f});
+    const auto wanted = s.decode(tokens);
+    llama_memory_clear(llama_get_memory(s.context), true);
+    const fault refused("pthread_create");
+    check_same_bits("on one thread", s.decode(tokens), wanted);
+    CHECK(refused.happened());
 }
 
 YAPO_TEST(AbiFaults_Training_TheEngineFails) {

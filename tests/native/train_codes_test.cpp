@@ -204,6 +204,40 @@ YAPO_TEST(TrainCodes_DecodedTwice_IsRefused) {
     FAIL("gradients of two lists were added");
 }
 
+// A pre-activation above its threshold by less than theta - bias can be told is active, whoever stands beside it: the search for candidates may not
+// pass it over.
+YAPO_TEST(TrainCodes_JustAboveTheThreshold_IsActive) {
+    random_source rng(7);
+    constexpr int64_t f = 64; // latents in groups of 32 that are looked at together
+    int64_t close = 0;
+    for (int round = 0; round < 200; ++round) {
+        yapo::train::context_ptr ctx(ggml_init({size_t(1) << 20, nullptr, false}));
+        const auto vector = [&](int64_t ne0, int64_t ne1) { return ggml_new_tensor_2d(ctx.get(), GGML_TYPE_F32, ne0, ne1); };
+        ggml_tensor * x = vector(1, 1), * enc = vector(1, f), * bias = vector(f, 1), * theta = vector(f, 1);
+        const auto at = [](ggml_tensor * t, int64_t i) -> float & { return static_cast<float *>(t->data)[i]; };
+        at(x, 0) = 1.0f; // the product is enc
+        int64_t wanted = 0;
+        for (int64_t j = 0; j < f; ++j) {
+            at(bias, j)  = rng.normal();
+            at(theta, j) = 0.5f + float(rng.uniform());
+            at(enc, j)   = at(theta, j) - at(bias, j);
+            const float value = at(enc, j) + at(bias, j);
+            if (round % 32 != j % 32) at(enc, j) -= 1.0f; // one of a group is close, the others are far
+            wanted += round % 32 == j % 32 && value > at(theta, j);
+        }
+        ag::code_options o;
+        o.capacity = f;
+        ggml_tensor * l0    = ag::count(ctx.get(), ag::encode(ctx.get(), x, enc, bias, theta, o), theta);
+        ggml_cgraph * graph = ggml_new_graph(ctx.get());
+        ggml_build_forward_expand(graph, l0);
+        yapo::train::compute(yapo::train::new_cpu_backend().get(), graph);
+        CHECK_EQ(int64_t(at(l0, 0)), wanted);
+        close += wanted;
+    }
+    note("%lld just above", (long long) close);
+    CHECK(close > 20);
+}
+
 namespace {
 
 // Which latents of row n are the k best of `pre` [F, N], by sorting.

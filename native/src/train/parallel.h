@@ -1,10 +1,11 @@
-// Threads over independent items. Which thread takes which item is left to chance: nothing may depend on it.
+// Threads over independent items. Which thread takes which item, and how many threads the system gives, is left to chance: nothing may depend on it.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -31,8 +32,13 @@ void parallel(int32_t n_workers, int64_t n, F && body) {
     };
     const int32_t extra = static_cast<int32_t>(n < n_workers ? n : n_workers) - 1;
     std::vector<std::thread> threads;
-    for (int32_t w = 0; w < extra; ++w) {
-        threads.emplace_back(work, w + 1);
+    threads.reserve(static_cast<size_t>(extra > 0 ? extra : 0));
+    try {
+        for (int32_t w = 0; w < extra; ++w) {
+            threads.emplace_back(work, w + 1);
+        }
+    } catch (const std::system_error &) {
+        // no more threads: those that there are do it all
     }
     work(0);
     for (auto & t : threads) {

@@ -5,7 +5,9 @@
 #include "train/parallel.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -39,7 +41,8 @@ void choose_above(ggml_tensor * y) {
         const float * bias = floats(y->src[2]) + first, * theta = floats(y->src[3]) + first;
         float low[code_slice];
         for (int64_t j = 0; j < n; ++j) {
-            low[j] = theta[j] - half - bias[j]; // candidates: product > low
+            // Candidates: product > low. Below what the sums here and there may be rounded by, so that no active latent is passed over.
+            low[j] = theta[j] - half - bias[j] - 4 * std::numeric_limits<float>::epsilon() * (std::fabs(theta[j]) + half + std::fabs(bias[j]));
         }
         int32_t * start = lists.start(s);
         code *    entry = lists.entries(s);

@@ -18,6 +18,7 @@ ggml_tensor * leaf(ggml_context * ctx, int64_t ne0, int64_t ne1) { return ggml_n
 
 loss_graph::loss_graph(const trainer & t, int64_t n_rows, bool with_gradient)
     : with_gradient_(with_gradient),
+      n_rows_(n_rows),
       capacity_(static_cast<int32_t>(std::max<int64_t>(1024, n_rows * autograd::code_slice / 8))), // an eighth of all latents active: run() enlarges it
       backend_(train::new_cpu_backend()) {
     build(t, n_rows);
@@ -135,7 +136,7 @@ gradients loss_graph::gradient() const {
 
 loss_graph & trainer::graph(int64_t n, bool with_gradient) {
     std::unique_ptr<loss_graph> & slot = with_gradient ? training_ : evaluating_;
-    if (!slot || slot->n_rows() != n) {
+    if (!slot || !slot->ready() || slot->n_rows() != n) {
         slot.reset();
         slot = std::make_unique<loss_graph>(*this, n, with_gradient);
     }

@@ -62,7 +62,8 @@ class loss_graph {
 public:
     loss_graph(const trainer & t, int64_t n_rows, bool with_gradient);
 
-    int64_t n_rows() const { return x_->ne[1]; }
+    int64_t n_rows() const { return n_rows_; }
+    bool    ready() const { return allocation_ != nullptr; } // not where there was no memory to enlarge it
     // rows [N, D]; sparsity weighs the gradient only.
     totals run(const trainer & t, const float * rows, float sparsity);
 
@@ -78,6 +79,7 @@ private:
     void bind(const trainer & t);
 
     bool                     with_gradient_;
+    int64_t                  n_rows_;
     int32_t                  capacity_;
     train::backend_ptr       backend_;
     train::context_ptr       ctx_;
