@@ -61,7 +61,7 @@ YAPO_API void        yapo_upper_free(yapo_upper * upper);
 /* Copies the weights to a device: workers created from now on compute there, with the same mathematics in plain ggml ops. device: a name of yapo_devices, or
  * of the devices of the RPC servers "host:port,host:port" (rpc; NULL: none); "cpu" is the CPU backend in plain ops, slower than the fused kernels that workers
  * use without this call. The device holds each matrix twice: as in the file, and transposed (F32, F16 and BF16 in their type, quantized ones as Q8_0). One worker
- * is enough: it uses the whole device. YAPO_ERR_OUT_OF_MEMORY where they do not fit; a worker's first call on a device that lacks an operation is
+ * is enough: it uses the whole device. Once for a yapo_upper (YAPO_ERR_INVALID_ARGUMENT). YAPO_ERR_OUT_OF_MEMORY where they do not fit; a worker's first call on a device that lacks an operation is
  * YAPO_ERR_UNSUPPORTED, and names it. */
 YAPO_API yapo_status yapo_upper_place(yapo_upper * upper, const char * device, const char * rpc, yapo_error ** err);
 YAPO_API yapo_status yapo_upper_worker_create(yapo_upper * upper, yapo_upper_worker ** out, yapo_error ** err);

@@ -215,5 +215,7 @@ YAPO_TEST(TrainUpper_Device_ThatIsNotThere_Refused) {
     REFUSED(YAPO_ERR_INVALID_ARGUMENT, "device is NULL", yapo_upper_place(upper, nullptr, nullptr, &err));
     REFUSED(YAPO_ERR_INVALID_ARGUMENT, "upper is NULL", yapo_upper_place(nullptr, "cpu", nullptr, &err));
     REFUSED(YAPO_ERR_IO, "does not answer", yapo_upper_place(upper, "RPC0", "127.0.0.1:1", &err));
+    OK(yapo_upper_place(upper, "cpu", nullptr, &err));
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "the weights are on device CPU already", yapo_upper_place(upper, "cpu", nullptr, &err));
     yapo_upper_free(upper);
 }

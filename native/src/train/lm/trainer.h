@@ -1,4 +1,4 @@
-// Trains all parameters of a Gemma-2 model: the object behind yapo_lm_trainer.
+// Trains all parameters of a language model: the object behind yapo_lm_trainer.
 #pragma once
 
 #include "train/lm/worker.h"

@@ -47,7 +47,9 @@ ggml_tensor * device_worker::steer(graph & g, size_t i, ggml_tensor * h) {
     } else if (at.sparse()) {
         z = rows.encode(ctx, i, h);
     }
-    return rows.apply(ctx, i, h, z, g.v.back(), g.strength);
+    h = rows.apply(ctx, i, h, z, g.v.back(), g.strength);
+    g.first = i == 0 ? h : g.first;
+    return h;
 }
 
 // From the head's gradient down to the lowest v.
@@ -93,20 +95,8 @@ void device_worker::build(const shape & key) {
     if (key.steered) {
         g->strength = new_input(ctx, GGML_TYPE_F32, 1, key.n_tokens, "strength");
     }
-    const auto steer_at = [&](int32_t il, ggml_tensor * x) {
-        const size_t next = g->v.size();
-        if (!key.steered || next == steering_->sites().size() || steering_->sites()[next].layer() != il) {
-            return x;
-        }
-        x = steer(*g, next, x);
-        g->first = g->first ? g->first : x;
-        return x;
-    };
     transformer::inputs in = transformer::make_inputs(ctx, c, w, key.n_tokens, 1, transformer::lowering::plain);
-    ggml_tensor * x = steer_at(model_->layer(), g->residual);
-    for (int32_t il = model_->layer() + 1; il < c.n_layer; ++il) {
-        x = steer_at(il, transformer::run_block(ctx, c, w.blocks[il], il, x, in));
-    }
+    ggml_tensor * x = upper_blocks(ctx, w, in, g->residual, key.steered, [&](size_t i, ggml_tensor * h) { return steer(*g, i, h); });
     g->rows    = new_input(ctx, GGML_TYPE_I32, key.n_scored, 1, "rows");
     g->targets = new_input(ctx, GGML_TYPE_I32, key.n_scored, 1, "targets");
     g->seeds   = key.gradient ? new_input(ctx, GGML_TYPE_F32, 1, key.n_scored, "seeds") : nullptr;

@@ -54,7 +54,9 @@ ggml_tensor * host_worker::steer(graph & g, size_t i, ggml_tensor * h) {
     }
     g.v.push_back(v);
     g.codes.push_back(codes);
-    return at.apply(ctx, h, codes, v, g.strength);
+    h = at.apply(ctx, h, codes, v, g.strength);
+    g.first = i == 0 ? h : g.first;
+    return h;
 }
 
 void host_worker::build(const shape & key) {
@@ -79,20 +81,8 @@ void host_worker::build(const shape & key) {
     if (key.steered) {
         g->strength = input(GGML_TYPE_F32, 1, key.n_tokens);
     }
-    const auto steer_at = [&](int32_t il, ggml_tensor * x) {
-        const size_t next = g->v.size();
-        if (!key.steered || next == steering_->sites().size() || steering_->sites()[next].layer() != il) {
-            return x;
-        }
-        x = steer(*g, next, x);
-        g->first = g->first ? g->first : x;
-        return x;
-    };
     transformer::inputs in = transformer::make_inputs(ctx, c, w, key.n_tokens, 1, transformer::lowering::fused);
-    ggml_tensor * x = steer_at(model_->layer(), g->residual);
-    for (int32_t il = model_->layer() + 1; il < c.n_layer; ++il) {
-        x = steer_at(il, transformer::run_block(ctx, c, w.blocks[il], il, x, in));
-    }
+    ggml_tensor * x = upper_blocks(ctx, w, in, g->residual, key.steered, [&](size_t i, ggml_tensor * h) { return steer(*g, i, h); });
     g->rows    = input(GGML_TYPE_I32, key.n_scored, 1);
     g->targets = input(GGML_TYPE_I32, key.n_scored, 1);
     ggml_tensor * scored = transformer::final_norm(ctx, c, w, ggml_get_rows(ctx, x, g->rows));

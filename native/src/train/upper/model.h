@@ -24,7 +24,7 @@ public:
     const std::shared_ptr<const steering> & latents() const { return latents_; }
     void                                    set_latents(std::shared_ptr<const steering> s);
 
-    // Copies the weights, and the latents, to a device: device_worker computes there.
+    // Copies the weights, and the latents, to a device: device_worker computes there. Once, since workers hold on to what is there.
     void                                            place(std::shared_ptr<const device> where, ggml_type quantized_copies = GGML_TYPE_Q8_0);
     const std::shared_ptr<const device_weights> &   placed() const { return placed_; } // NULL: not on a device
     const std::shared_ptr<const device_steering> &  placed_latents() const { return placed_latents_; }

@@ -65,6 +65,9 @@ yapo_status yapo_upper_place(yapo_upper * upper, const char * device, const char
     return yapo::guard(err, [&] {
         need(upper, "upper");
         need(device, "device");
+        if (upper->impl->placed()) { // its workers compute with what is there
+            fail(YAPO_ERR_INVALID_ARGUMENT, "the weights are on device %s already; load the file again for another", upper->impl->placed()->where().name().c_str());
+        }
         yapo::start_runtime();
         std::vector<ggml_backend_dev_t> known = yapo::all_devices();
         if (rpc && *rpc) {

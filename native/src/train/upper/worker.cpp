@@ -76,6 +76,21 @@ std::vector<float> worker::coordinates(const request & r) const {
     return all;
 }
 
+ggml_tensor * worker::upper_blocks(ggml_context * ctx, const transformer::weights & w, const transformer::inputs & in, ggml_tensor * residual, bool steered,
+                                   const std::function<ggml_tensor *(size_t, ggml_tensor *)> & steer) const {
+    const transformer::config & c = model_->config();
+    size_t next = 0;
+    const auto after = [&](int32_t il, ggml_tensor * h) {
+        const bool here = steered && next < steering_->sites().size() && steering_->sites()[next].layer() == il;
+        return here ? steer(next++, h) : h;
+    };
+    ggml_tensor * x = after(model_->layer(), residual);
+    for (int32_t il = model_->layer() + 1; il < c.n_layer; ++il) {
+        x = after(il, transformer::run_block(ctx, c, w.blocks[il], il, x, in));
+    }
+    return x;
+}
+
 double worker::run(const yapo_sequence & s, const float * v, float multiplier, bool gradient, float seed) {
     const bool steered = gradient || (v && multiplier != 0.0f);
     if (steered && !steering_) {

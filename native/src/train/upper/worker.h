@@ -7,6 +7,7 @@
 #include "train/upper/steering.h"
 #include "yapo_train.h"
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -49,6 +50,10 @@ protected:
     std::vector<float> padded_residual(const request & r, int32_t n) const;  // [n, D]
     std::vector<float> padded_strengths(const request & r, int32_t n) const; // [n] multiplier times position weight
     std::vector<float> coordinates(const request & r) const;                 // v, or zeros
+
+    // The residual stream behind the last block, from that behind the model's layer: the upper blocks of `w`, and site i's h' = steer(i, h) after its block.
+    ggml_tensor * upper_blocks(ggml_context * ctx, const transformer::weights & w, const transformer::inputs & in, ggml_tensor * residual, bool steered,
+                               const std::function<ggml_tensor *(size_t, ggml_tensor *)> & steer) const;
 
     std::shared_ptr<const model>    model_;
     std::shared_ptr<const steering> steering_; // the model's, as graphs were built with
