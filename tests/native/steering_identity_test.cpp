@@ -55,6 +55,24 @@ YAPO_TEST(Identity_StrengthZeroLastOutputOnly_SameBits) {
     for (uint32_t n_ubatch : {0u, 16u, 7u}) check_identity({}, n_ubatch, true);
 }
 
+// Strengths whose corrections squared are nothing: a product that is scaled by their length must not blow up.
+YAPO_TEST(Identity_StrengthNextToZero_ChangesNothing) {
+    const model m{random_model{}};
+    context     c(m);
+    const auto  tokens = random_tokens(12, 2);
+    const auto  all    = vectors_for(4, 64, 1.0f); // of every row type
+    c.decode(whole(tokens));
+    const auto plain = c.logits();
+    c.attach(all);
+    for (float size : {1e-12f, 1e-18f, 1e-20f, 1e-24f, 1e-30f, 1e-38f, 1e-45f}) {
+        for (float strength : {size, -size}) {
+            c.clear();
+            c.decode(whole(tokens, std::vector<float>(all.size(), strength)));
+            check_close(format("strength %g", strength).c_str(), c.logits(), plain, 1e-5);
+        }
+    }
+}
+
 YAPO_TEST(Identity_StrengthZeroMassiveResiduals_SameBits) {
     for (float gain : {1e2f, 1e4f, 1e6f}) {
         random_model spec;

@@ -105,8 +105,9 @@ void decode(yapo_context & c, const yapo_batch & b, const first_positions & firs
     batch.logits   = reinterpret_cast<int8_t *>(outputs.data());
 
     if (c.remote && c.freed_seen != buffers_freed) {
+        const uint64_t seen = buffers_freed;
         apply_hook(c.handle.get(), c.steering);
-        c.freed_seen = buffers_freed;
+        c.freed_seen = seen + 1; // its own; a buffer that another thread freed meanwhile counts the next time
     }
     c.outputs.clear();
     c.cancelled.store(false, std::memory_order_relaxed);
@@ -142,7 +143,7 @@ void decode(yapo_context & c, const yapo_batch & b, const first_positions & firs
     }
     c.outputs = std::move(outputs);
     const int64_t n_ubatch = llama_n_ubatch(c.handle.get());
-    c.n_graphs_computed += (n + n_ubatch - 1) / n_ubatch; // a unified cache splits batches in order
+    c.n_graphs_computed += (n + n_ubatch - 1) / n_ubatch; // a unified cache splits batches in order; recurrent states may take more
 }
 
 } // namespace

@@ -40,12 +40,13 @@ ggml_tensor * sum(ggml_context * ctx, const sparse_group & g, ggml_tensor * stre
 }
 
 // dec^T c. Rows of F16 and Q8_0 make the backend round c to F16 (or blocks with F16 scales), which overflows where a feature
-// as large as a massive residual is removed: such products are taken of c scaled to length 1.
+// as large as a massive residual is removed: such products are taken of c scaled to length 1. The bias bounds the scaled entries where squares
+// sink below F32's normal numbers (|c| < 1e-19), which would leave c divided by next to nothing.
 ggml_tensor * decode(ggml_context * ctx, ggml_tensor * dec, ggml_tensor * c) {
     if (dec->type == GGML_TYPE_F32 || dec->type == GGML_TYPE_BF16) {
         return ggml_mul_mat(ctx, dec, c);
     }
-    ggml_tensor * length = ggml_scale_bias(ctx, ggml_sqrt(ctx, ggml_sum_rows(ctx, ggml_sqr(ctx, c))), 1.0f, 1e-30f);
+    ggml_tensor * length = ggml_scale_bias(ctx, ggml_sqrt(ctx, ggml_sum_rows(ctx, ggml_sqr(ctx, c))), 1.0f, 1e-19f);
     return ggml_mul(ctx, ggml_mul_mat(ctx, dec, ggml_div(ctx, c, length)), length);
 }
 
