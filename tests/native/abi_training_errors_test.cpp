@@ -152,6 +152,11 @@ YAPO_TEST(AbiErrors_LanguageModelTrainer_ModelsAndStates) {
 
     yapo_lm_step step = {};
     REFUSED(YAPO_ERR_INVALID_ARGUMENT, "yapo_lm_step.struct_size is 0", yapo_lm_evaluate(trainer, tokens.data(), 2, &step, &err));
+    const std::string before = scratch("before.state"), after = scratch("after.state");
+    OK(yapo_lm_save_state(trainer, before.c_str(), &err));
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "yapo_lm_step.struct_size is 0", yapo_lm_train_step(trainer, tokens.data(), 2, 1e-3f, &step, &err));
+    OK(yapo_lm_save_state(trainer, after.c_str(), &err));
+    CHECK(lm::bytes(before) == lm::bytes(after)); // no step was made
     step.struct_size = sizeof step;
     OK(yapo_lm_train_step(trainer, tokens.data(), 2, 1e38f, &step, &err)); // every weight is beyond reason now
     REFUSED(YAPO_ERR_INTERNAL, "training diverged", yapo_lm_train_step(trainer, tokens.data(), 2, 1e-3f, &step, &err));
@@ -181,6 +186,45 @@ YAPO_TEST(AbiErrors_Sae_RowsAndWeightsThatCannotBe) {
     yapo_sae_step step = {};
     step.struct_size   = sizeof step;
     REFUSED(YAPO_ERR_INVALID_ARGUMENT, "the gradient is not finite", yapo_sae_train_step(t, varied.data(), 4, 0.1f, 0.0f, &step, &err));
+    yapo_sae_free(t);
+}
+
+// A call that is refused has done nothing: no step, nothing written.
+YAPO_TEST(AbiErrors_Sae_RefusedCallsLeaveEverythingAsItWas) {
+    const int64_t    d = 8, f = 16, n = 5000; // rows of more than one part
+    yapo_sae_options o;
+    yapo_sae_default_options(&o);
+    o.d_model = d, o.f = f;
+    const std::vector<float> mean(d, 0.0f);
+    std::vector<float>       rows(n * d), errors(n, 7.0f), largest(f, 7.0f), enc(f * d, 7.0f), bias(f, 7.0f), threshold(f, 7.0f), dec(f * d, 7.0f), dec_bias(d, 7.0f);
+    std::vector<int64_t>     fired(f, 7);
+    random_source            rng(4);
+    for (float & x : rows) x = rng.normal();
+    yapo_sae_trainer * t = nullptr;
+    OK(yapo_sae_create(&o, mean.data(), 0.1f, &t, &err));
+    const std::string before = scratch("before.state"), after = scratch("after.state");
+    OK(yapo_sae_save_state(t, before.c_str(), &err));
+
+    yapo_sae_step step = {};
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "out is NULL", yapo_sae_train_step(t, rows.data(), 4, 0.1f, 0.0f, nullptr, &err));
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "yapo_sae_step.struct_size is 0", yapo_sae_train_step(t, rows.data(), 4, 0.1f, 0.0f, &step, &err));
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "yapo_sae_step.struct_size is 0", yapo_sae_gradient(t, rows.data(), 4, 0.0f, &step, nullptr, nullptr, nullptr, nullptr, nullptr, &err));
+    rows[4999 * d] = not_a_number;
+    step.struct_size = sizeof step;
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "not finite", yapo_sae_evaluate(t, rows.data(), n, &step, fired.data(), largest.data(), &err));
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "not finite", yapo_sae_row_errors(t, rows.data(), n, errors.data(), &err));
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "dec_bias is NULL", yapo_sae_weights(t, enc.data(), bias.data(), threshold.data(), dec.data(), nullptr, &err));
+    for (const auto * x : {&errors, &largest, &enc, &bias, &threshold, &dec}) CHECK(std::all_of(x->begin(), x->end(), [](float y) { return y == 7.0f; }));
+    CHECK(std::all_of(fired.begin(), fired.end(), [](int64_t y) { return y == 7; }));
+
+    OK(yapo_sae_weights(t, enc.data(), bias.data(), threshold.data(), dec.data(), dec_bias.data(), &err));
+    for (std::vector<float> * part : {&enc, &bias, &dec_bias}) {
+        std::swap((*part)[3], rows[4999 * d]);
+        REFUSED(YAPO_ERR_INVALID_ARGUMENT, "entries that are not finite", yapo_sae_set_weights(t, enc.data(), bias.data(), threshold.data(), dec.data(), dec_bias.data(), &err));
+        std::swap((*part)[3], rows[4999 * d]);
+    }
+    OK(yapo_sae_save_state(t, after.c_str(), &err));
+    CHECK(lm::bytes(before) == lm::bytes(after));
     yapo_sae_free(t);
 }
 

@@ -12,7 +12,6 @@ namespace yapo {
 void steering::begin_batch(const yapo_batch & batch, const std::vector<int32_t> & sequence) {
     rows.clear();
     strengths = batch.strengths;
-    n_tokens  = batch.n_tokens;
     if (columns() == 0 && !captures && !readouts) {
         return;
     }

@@ -75,7 +75,6 @@ struct steering {
 private:
     std::unordered_map<uint64_t, int32_t> rows;
     const float * strengths = nullptr;
-    int32_t       n_tokens  = 0;
 };
 
 // Makes llama.cpp build graphs for the vectors, captures and read-outs in `state` (none: graphs without the hook). Fails where a layer

@@ -1,6 +1,7 @@
 // The exports of yapo_train.h for language-model training.
 #include "train/lm/trainer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -47,12 +48,16 @@ void need(const void * p, const char * name) {
     }
 }
 
+// Before anything is computed: a step that was made is not refused.
+void check_out(const yapo_lm_step * out) {
+    if (out && (out->struct_size < sizeof(uint32_t) || out->struct_size > 4096)) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "yapo_lm_step.struct_size is %u", out->struct_size);
+    }
+}
+
 void copy_out(yapo_lm_step * out, const yapo_lm_step & step) {
     if (out) {
         const uint32_t size = out->struct_size;
-        if (size < sizeof(uint32_t) || size > 4096) {
-            fail(YAPO_ERR_INVALID_ARGUMENT, "yapo_lm_step.struct_size is %u", size);
-        }
         memcpy(out, &step, std::min<size_t>(size, sizeof step));
         out->struct_size = size;
     }
@@ -86,6 +91,7 @@ yapo_status yapo_lm_train_step(yapo_lm_trainer * trainer, const int32_t * tokens
         if (!(learning_rate >= 0.0f && std::isfinite(learning_rate))) {
             fail(YAPO_ERR_INVALID_ARGUMENT, "learning_rate is %g, expected a finite number not below 0", learning_rate);
         }
+        check_out(out);
         copy_out(out, trainer->impl.train_step(tokens, n_sequences, learning_rate));
     });
 }
@@ -94,6 +100,7 @@ yapo_status yapo_lm_evaluate(yapo_lm_trainer * trainer, const int32_t * tokens, 
     return yapo::guard(err, [&] {
         need(trainer, "trainer");
         need(tokens, "tokens");
+        check_out(out);
         copy_out(out, trainer->impl.evaluate(tokens, n_sequences));
     });
 }

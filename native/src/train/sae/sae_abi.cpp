@@ -42,12 +42,16 @@ void require_batch(const float * rows, int64_t n) {
     }
 }
 
-void write_step(yapo_sae_step * out, yapo_sae_step step) {
+// Before anything is computed: a step that was made is not refused.
+void require_step(const yapo_sae_step * out) {
     const uint32_t size = require(out, "out").struct_size;
-    if (size < sizeof step) {
-        fail(YAPO_ERR_INVALID_ARGUMENT, "yapo_sae_step.struct_size is %u; expected at least %zu", size, sizeof step);
+    if (size < sizeof *out) {
+        fail(YAPO_ERR_INVALID_ARGUMENT, "yapo_sae_step.struct_size is %u; expected at least %zu", size, sizeof *out);
     }
-    step.struct_size = size;
+}
+
+void write_step(yapo_sae_step * out, yapo_sae_step step) {
+    step.struct_size = out->struct_size;
     memcpy(out, &step, sizeof step);
 }
 
@@ -131,6 +135,7 @@ yapo_status yapo_sae_train_step(yapo_sae_trainer * trainer, const float * rows, 
     return guard(err, [&] {
         auto & t = require(trainer, "trainer").t;
         require_batch(rows, n_rows);
+        require_step(out);
         if (!(learning_rate >= 0) || !std::isfinite(learning_rate) || !(sparsity >= 0) || !std::isfinite(sparsity)) {
             fail(YAPO_ERR_INVALID_ARGUMENT, "learning rate %g and sparsity %g must be finite and at least 0", learning_rate, sparsity);
         }
@@ -147,6 +152,7 @@ yapo_status yapo_sae_gradient(yapo_sae_trainer * trainer, const float * rows, in
     return guard(err, [&] {
         auto & t = require(trainer, "trainer").t;
         require_batch(rows, n_rows);
+        require_step(out);
         loss_graph & graph = t.graph(n_rows, true);
         const totals sum = graph.run(t, rows, sparsity);
         const gradients g = graph.gradient();
@@ -168,23 +174,22 @@ yapo_status yapo_sae_evaluate(yapo_sae_trainer * trainer, const float * rows, in
     return guard(err, [&] {
         auto & t = require(trainer, "trainer").t;
         require_rows(rows, n_rows);
-        if (fired) {
-            std::fill(fired, fired + t.f, 0);
-        }
-        if (largest) {
-            std::fill(largest, largest + t.f, 0.0f);
-        }
+        require_step(out);
+        std::vector<int64_t> count(t.f, 0);
+        std::vector<float>   most(t.f, 0.0f);
         const totals sum = t.forward(rows, n_rows, [&](int64_t, const loss_graph & graph) {
             autograd::each_active(graph.codes(), [&](int64_t, int64_t latent, float z) {
-                if (fired) {
-                    ++fired[latent];
-                }
-                if (largest) {
-                    largest[latent] = std::max(largest[latent], z);
-                }
+                ++count[latent];
+                most[latent] = std::max(most[latent], z);
             });
         });
         write_step(out, sum.report(0.0f));
+        if (fired) {
+            std::copy(count.begin(), count.end(), fired);
+        }
+        if (largest) {
+            std::copy(most.begin(), most.end(), largest);
+        }
     });
 }
 
@@ -235,7 +240,9 @@ yapo_status yapo_sae_row_errors(yapo_sae_trainer * trainer, const float * rows, 
         auto & t = require(trainer, "trainer").t;
         require_rows(rows, n_rows);
         require(errors, "errors");
-        t.forward(rows, n_rows, [&](int64_t first, const loss_graph & graph) { std::copy_n(graph.row_error(), graph.n_rows(), errors + first); });
+        std::vector<float> all(n_rows);
+        t.forward(rows, n_rows, [&](int64_t first, const loss_graph & graph) { std::copy_n(graph.row_error(), graph.n_rows(), all.begin() + first); });
+        std::copy(all.begin(), all.end(), errors);
     });
 }
 

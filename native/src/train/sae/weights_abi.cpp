@@ -13,11 +13,13 @@ extern "C" {
 yapo_status yapo_sae_weights(yapo_sae_trainer * trainer, float * enc, float * enc_bias, float * threshold, float * dec, float * dec_bias, yapo_error ** err) {
     return guard(err, [&] {
         const auto & t = require(trainer, "trainer").t;
-        std::copy(t.value.enc.begin(), t.value.enc.end(), &require(enc, "enc"));
-        std::copy(t.value.dec.begin(), t.value.dec.end(), &require(dec, "dec"));
+        require(enc, "enc");
+        require(dec, "dec");
         require(enc_bias, "enc_bias");
         require(threshold, "threshold");
         require(dec_bias, "dec_bias");
+        std::copy(t.value.enc.begin(), t.value.enc.end(), enc);
+        std::copy(t.value.dec.begin(), t.value.dec.end(), dec);
         for (int64_t j = 0; j < t.f; ++j) {
             double shift = 0;
             for (int64_t i = 0; i < t.d; ++i) {
@@ -59,6 +61,11 @@ yapo_status yapo_sae_set_weights(yapo_sae_trainer * trainer, const float * enc, 
         }
         for (int64_t i = 0; i < t.d; ++i) {
             p.dec_bias[i] = dec_bias[i] - t.mean[i];
+        }
+        for (const std::vector<float> * part : {&p.enc, &p.enc_bias, &p.dec_bias}) { // of dec and the thresholds, above
+            if (!std::all_of(part->begin(), part->end(), [](float x) { return std::isfinite(x); })) {
+                fail(YAPO_ERR_INVALID_ARGUMENT, "the encoder or a bias holds entries that are not finite, or too large beside decoder rows of length 1");
+            }
         }
         t.value = std::move(p);
         t.moment1.resize(t.f, t.d);
