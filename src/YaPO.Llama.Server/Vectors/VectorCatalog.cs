@@ -31,7 +31,7 @@ internal sealed class VectorCatalog
 
         try
         {
-            standard = Resolve(options.DefaultSteering, "default steering");
+            standard = Resolve([.. Places(options.DefaultSteering, "default steering")]);
         }
         catch (ApiException e)
         {
@@ -56,7 +56,7 @@ internal sealed class VectorCatalog
         var named = ParseModel(model);
         return named.Count == 0 && steering is null
             ? standard
-            : Resolve([.. named.Where(n => steering?.Any(s => s.Vector == n.Vector) != true), .. steering ?? []], "steering");
+            : Resolve([.. named.Where(n => steering?.Any(s => s.Vector == n.Vector) != true).Select(n => (n, "model")), .. Places(steering ?? [], "steering")]);
     }
 
     /// <summary>What acts, as a request would say it: after aliases, lists and defaults were put together.</summary>
@@ -97,26 +97,31 @@ internal sealed class VectorCatalog
         "model",
         "model_not_found");
 
-    private List<SteeringSetting> Resolve(IReadOnlyList<RequestedSteering> requested, string param)
+    private static IEnumerable<(RequestedSteering Item, string Place)> Places(IReadOnlyList<RequestedSteering> list, string name) =>
+        list.Select((item, i) => (item, string.Create(CultureInfo.InvariantCulture, $"{name}[{i}]")));
+
+    /// <summary>Looks vectors up; errors name the place that said so: an item of a list, or the model's name.</summary>
+    private List<SteeringSetting> Resolve(IReadOnlyList<(RequestedSteering Item, string Place)> requested)
     {
         var settings = new List<SteeringSetting>();
         for (var i = 0; i < requested.Count; i++)
         {
-            var (name, strength, positions) = requested[i];
+            var ((name, strength, positions), place) = requested[i];
+            string Field(string field) => place == "model" ? place : $"{place}.{field}";
             if (!vectors.TryGetValue(name, out var vector))
             {
-                throw ApiException.Bad($"{param}[{i}].vector", $"there is no vector '{Short(name)}' here; this server has {Names()}", "vector_not_found");
+                throw ApiException.Bad(Field("vector"), $"there is no vector '{Short(name)}' here; this server has {Names()}", "vector_not_found");
             }
 
-            if (requested.Take(i).Any(r => r.Vector == name))
+            if (requested.Take(i).Any(r => r.Item.Vector == name))
             {
-                throw ApiException.Bad($"{param}[{i}].vector", $"vector '{name}' is named twice");
+                throw ApiException.Bad(Field("vector"), $"vector '{name}' is named twice");
             }
 
             if (strength is { } s && !(s >= vector.LeastStrength && s <= vector.MostStrength))
             {
                 throw ApiException.Bad(
-                    $"{param}[{i}].strength",
+                    Field("strength"),
                     string.Create(CultureInfo.InvariantCulture, $"strength {s} of vector '{name}' is outside the limits of this server, {vector.LeastStrength} to {vector.MostStrength}"));
             }
 

@@ -101,11 +101,49 @@ public readonly record struct JsonLine(string Source, int Number, JsonElement Ro
         {
             if (!known.Contains(property.Name))
             {
-                (extra ??= new Dictionary<string, string>(StringComparer.Ordinal))[property.Name] = property.Value.GetRawText();
+                (extra ??= new Dictionary<string, string>(StringComparer.Ordinal))[property.Name] = Raw(property.Value);
             }
         }
 
         return extra ?? NoExtra;
+    }
+
+    /// <summary>A field of any kind as JSON text, or null when it is missing.</summary>
+    internal string? Json(string field) => Get(field) is { } value ? Raw(value) : null;
+
+    /// <summary>
+    /// JSON text that can be read again. That of a text with half of a surrogate pair cannot, and who meets it far from its line could not say where it came from.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">There is such a text in it; <see cref="JsonLines.Read{T}(string, Func{JsonLine, T})"/> names the line.</exception>
+    private static string Raw(JsonElement value)
+    {
+        Visit(value);
+        return value.GetRawText();
+
+        static void Visit(JsonElement part)
+        {
+            switch (part.ValueKind)
+            {
+                case JsonValueKind.String:
+                    _ = part.GetString();
+                    break;
+                case JsonValueKind.Array:
+                    foreach (var item in part.EnumerateArray())
+                    {
+                        Visit(item);
+                    }
+
+                    break;
+                case JsonValueKind.Object:
+                    foreach (var property in part.EnumerateObject())
+                    {
+                        _ = property.Name;
+                        Visit(property.Value);
+                    }
+
+                    break;
+            }
+        }
     }
 
     /// <summary>An error at this line, to be thrown.</summary>

@@ -34,7 +34,7 @@ public sealed record PromptItem(IReadOnlyList<ChatMessage> Messages, string? Tex
         var field = line.Has("prompt") ? "prompt" : line.Has("messages") ? "messages" : line.Has("question") ? "question" : "prompt";
         var messages = line.Messages(field, ChatMessage.UserRole);
         var text = line.Get(field) is { ValueKind: System.Text.Json.JsonValueKind.String } value ? value.GetString() : null;
-        return new PromptItem(messages, text, line.Get("id")?.GetRawText(), line.Extra(field, "id"), line.Number);
+        return new PromptItem(messages, text, line.Json("id"), line.Extra(field, "id"), line.Number);
     }
 
     private static IEnumerable<PromptItem> Csv(string path)

@@ -20,7 +20,7 @@ public sealed record ScoreItem(string? Prompt, string? Completion, IReadOnlyList
     /// <exception cref="YapoException"><see cref="YapoErrorKind.Format"/>, with the line number.</exception>
     public static ScoreItem Convert(JsonLine line)
     {
-        var id = line.Get("id")?.GetRawText();
+        var id = line.Json("id");
         var (ids, texts) = (line.Has("prompt_tokens") || line.Has("completion_tokens"), line.Has("prompt") || line.Has("completion"));
         if (ids && texts)
         {

@@ -90,7 +90,8 @@ public sealed class FingerprintCache
         {
             if (path is not null && File.Exists(path))
             {
-                return JsonSerializer.Deserialize<Dictionary<string, Entry>>(File.ReadAllText(path, Encoding.UTF8)) ?? [];
+                var read = JsonSerializer.Deserialize<Dictionary<string, Entry?>>(File.ReadAllText(path, Encoding.UTF8)) ?? [];
+                return read.Where(e => e.Value is not null).ToDictionary(e => e.Key, e => e.Value!);
             }
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)

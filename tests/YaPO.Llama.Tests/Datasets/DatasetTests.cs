@@ -51,6 +51,8 @@ public sealed class DatasetTests : IDisposable
     [InlineData("{\"prompt\": \"q\",", "*line 2: this is no JSON*")]
     [InlineData("{\"prompt\": \"q\", \"prompt\": \"r\", \"chosen\": \"c\", \"rejected\": \"d\"}", "*line 2:*")]
     [InlineData("{\"prompt\": \"\\ud800\", \"chosen\": \"c\", \"rejected\": \"d\"}", "*line 2:*")]
+    [InlineData("{\"prompt\": \"p\", \"chosen\": \"c\", \"rejected\": \"d\", \"topic\": \"\\ud800\"}", "*line 2:*")]
+    [InlineData("{\"prompt\": \"p\", \"chosen\": \"c\", \"rejected\": \"d\", \"more\": [{\"\\ud800\": 1}]}", "*line 2:*")]
     public void Pairs_BadLine_IsNamed(string line, string message)
     {
         var path = _folder.Write("p.jsonl", "{\"prompt\": \"q\", \"chosen\": \"c\", \"rejected\": \"d\"}\n" + line + "\n");

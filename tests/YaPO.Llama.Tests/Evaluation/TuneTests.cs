@@ -109,7 +109,7 @@ public sealed class TuneTests : NativeTest
         return
         [
             "tune", "--model", _world.Model, "--sae", _world.Sae, "--data", _world.Data, "--validation", _world["questions.jsonl"], "--test", _world["test.jsonl"],
-            "--neutral", _world["neutral.txt"], "--validation-knowledge", _world["knowledge.jsonl"], "--kl-budget", $"{Budget}", "--max-features", "8,16", "--steps", "20", "--refit-steps", "5", "--batch-size", "2", "--learning-rate", "0.05",
+            "--neutral", _world["neutral.txt"], "--validation-knowledge", _world["knowledge.jsonl"], "--kl-budget", $"{Budget}", "--max-features", "8,16", "--steps", "20", "--refit-steps", "5", "--batch-size", "2", .. more.Contains("--rates") ? [] : new[] { "--learning-rate", "0.05" },
             "--threads", "1", "--workers", "1", "--coarse-items", "2", "--name", "v", "--output", _world[output], .. more.Select(m => m is "state" or "whole.html" ? _world[m] : m),
         ];
     }

@@ -75,11 +75,14 @@ public sealed class ModelLocatorTests : IDisposable
         new ModelLocator([folder], new FingerprintCache(folder)).Invoking(l => l.Find(wanted)).Should().Throw<YapoException>("the file changed");
     }
 
-    [Fact]
-    public void Identity_BrokenCacheFile_IsIgnored()
+    [Theory]
+    [InlineData("{ not json")]
+    [InlineData("null")]
+    [InlineData("{PATH: null}")]
+    public void Identity_BrokenCacheFile_IsIgnored(string content)
     {
         var path = Model("model.gguf");
-        File.WriteAllText(Path.Combine(folder, "fingerprints.json"), "{ not json");
+        File.WriteAllText(Path.Combine(folder, "fingerprints.json"), content.Replace("PATH", System.Text.Json.JsonSerializer.Serialize(Path.GetFullPath(path)), StringComparison.Ordinal));
 
         new FingerprintCache(folder).Identity(path).Should().Be(ModelFingerprint.Compute(path));
     }

@@ -31,6 +31,9 @@ public sealed class RefusalTests(SharedServer shared) : IClassFixture<SharedServ
     [InlineData("\"steering\": [{\"vector\": \"egypt\", \"strength\": 1e999}]", "steering[0].strength", "a number")]
     [InlineData("\"steering\": [{\"vector\": \"egypt\", \"positions\": \"somewhere\"}]", "steering[0].positions", "START-END")]
     [InlineData("\"steering\": [{\"vector\": \"egypt\"}, {\"vector\": \"egypt\"}]", "steering[1].vector", "twice")]
+    [InlineData("\"model\": \"demo+egypt:99\"", "model", "-10 to 10")]
+    [InlineData("\"model\": \"demo+egypt+egypt\"", "model", "twice")]
+    [InlineData("\"model\": \"demo+egypt:1\", \"steering\": [{\"vector\": \"brazil\", \"strength\": 99}]", "steering[0].strength", "-10 to 10")]
     public async Task Chat_WrongField_Is400AndNamesIt(string field, string param, string expected)
     {
         var reply = await world.PostAsync("/v1/chat/completions", $$"""{"messages": [{"role": "user", "content": "Hi"}], {{field}}}""");

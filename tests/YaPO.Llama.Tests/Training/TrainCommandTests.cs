@@ -73,7 +73,7 @@ public sealed class TrainCommandTests : IDisposable
         var start = html.IndexOf("id=\"report\">", StringComparison.Ordinal) + "id=\"report\">".Length;
         using var embedded = JsonDocument.Parse(html[start..html.IndexOf("</script>", start, StringComparison.Ordinal)]);
         embedded.RootElement.EnumerateArray().Select(l => l.GetRawText()).Should().Equal(File.ReadAllLines(_world["log.jsonl"]));
-        CliProcess.Run(_world.Folder, "", [.. Train("c.ysv"), "--method", "caa", "--report", "caa.html"]).ExitCode.Should().Be(0);
+        CliProcess.Run(_world.Folder, "", [.. Common("c.ysv"), "--layer", "0", "--method", "caa", "--report", "caa.html"]).ExitCode.Should().Be(0);
         File.ReadAllText(_world["caa.html"]).Should().Contain("Nothing was optimized");
     }
 
