@@ -83,16 +83,28 @@ public sealed partial class DocumentationTests
     }
 
     [Fact]
-    public void Links_ToFiles_Exist()
+    public void Links_ToFilesAndHeadings_Exist()
     {
         var broken = FencedBlock.Files().Append(Path.Combine(Repository.Root, "models", "demo", "README.md"))
             .SelectMany(file => Link().Matches(File.ReadAllText(file)).Select(link => (File: file, Target: link.Groups[1].Value)))
-            .Where(link => !link.Target.Contains("://", StringComparison.Ordinal) && !link.Target.StartsWith('#'))
-            .Where(link => !Path.Exists(Path.Combine(Path.GetDirectoryName(link.File)!, link.Target.Split('#')[0])))
+            .Where(link => !link.Target.Contains("://", StringComparison.Ordinal))
+            .Where(link => !Leads(link.File, link.Target))
             .Select(link => $"{Path.GetRelativePath(Repository.Root, link.File)} -> {link.Target}");
 
         broken.Should().BeEmpty();
     }
+
+    // A target is a path relative to the file, a heading of the file, or a heading of another Markdown file.
+    private static bool Leads(string file, string target)
+    {
+        var parts = target.Split('#');
+        var path = parts[0].Length == 0 ? file : Path.Combine(Path.GetDirectoryName(file)!, parts[0]);
+        return Path.Exists(path) && (parts.Length == 1 || Heading().Matches(Fence().Replace(File.ReadAllText(path), "")).Any(h => Anchor(h.Groups[1].Value) == parts[1]));
+    }
+
+    // As code hosts make them: lower case, letters, digits, hyphens and underscores kept, blanks to hyphens.
+    private static string Anchor(string heading) =>
+        string.Concat(heading.Trim().ToLowerInvariant().Where(c => char.IsLetterOrDigit(c) || c is ' ' or '-' or '_')).Replace(' ', '-');
 
     [Theory]
     [InlineData("a 'b c' \"d e\" \\\n f # g\nh|i", "a,b c,d e,f;h;i")]
@@ -109,6 +121,9 @@ public sealed partial class DocumentationTests
 
     [GeneratedRegex(@"^```.*?^```", RegexOptions.Multiline | RegexOptions.Singleline)]
     private static partial Regex Fence();
+
+    [GeneratedRegex(@"^#+ +([^\n]+)$", RegexOptions.Multiline)]
+    private static partial Regex Heading();
 
     [GeneratedRegex("`([^`\n]+)`")]
     private static partial Regex InlineCode();
