@@ -32,9 +32,11 @@ internal static class UsageErrors
         console.Error.WriteLine($"See '{PathOf(parsed)} --help'.");
     }
 
-    /// <summary>Names of sub-commands and options within an edit distance of a third of the token's length (at least 2), nearest first.</summary>
+    /// <summary>Names of sub-commands and options within an edit distance of a third of the token's length (at least 2), or of which one begins with the other
+    /// (<c>--temperature</c>, <c>--temp</c>), nearest first. A value after <c>=</c> does not count.</summary>
     internal static IReadOnlyList<string> Suggestions(string token, Command command)
     {
+        token = token.Split('=')[0];
         var limit = Math.Max(2, token.Length / 3);
         var options = command.Options.Concat(command.Parents.OfType<Command>().SelectMany(p => p.Options).Where(o => o.Recursive));
         return
@@ -43,12 +45,16 @@ internal static class UsageErrors
                 .Concat(options.Select(o => o.Name))
                 .Where(name => name.StartsWith('-') == token.StartsWith('-'))
                 .Select(name => (Name: name, Distance: EditDistance(token, name)))
-                .Where(x => x.Distance <= limit)
+                .Where(x => x.Distance <= limit || BeginAlike(token, x.Name))
                 .OrderBy(x => x.Distance).ThenBy(x => x.Name, StringComparer.Ordinal)
                 .Take(MostSuggestions)
                 .Select(x => x.Name),
         ];
     }
+
+    // Fewer than three letters begin too many names.
+    private static bool BeginAlike(string a, string b) =>
+        Math.Min(a.TrimStart('-').Length, b.TrimStart('-').Length) >= 3 && (a.StartsWith(b, StringComparison.Ordinal) || b.StartsWith(a, StringComparison.Ordinal));
 
     /// <summary>Levenshtein distance: insertions, deletions and substitutions that turn a into b.</summary>
     internal static int EditDistance(string a, string b)

@@ -20,6 +20,7 @@ public sealed class EndToEndTests(CliWorld world) : IClassFixture<CliWorld>
     [InlineData("chta", "chat")]
     [InlineData("vector infos x.ysv", "info")]
     [InlineData("chat --modle x.gguf", "--model")]
+    [InlineData("chat --temperature=0.5", "--temp")]
     public void Typo_AsAProcess_SuggestsAndExitsWithUsage(string line, string suggestion)
     {
         var run = CliProcess.Run(world.Folder, "", line.Split(' '));
