@@ -106,7 +106,7 @@ public sealed class NativeTests
     // llama.cpp logs a lot; the failure is at the end.
     private static string Tail(string text) => text.Length <= 20_000 ? text : "[...]\n" + text[^20_000..];
 
-    // Beside the libraries that the managed tests load (tools/verify-vulkan.sh points both at a build of its own).
+    // Beside the libraries that the managed tests load (YAPO_NATIVE_DIR points both at a build of one's own).
     private static string Find()
     {
         string file = OperatingSystem.IsWindows() ? "yapo-native-tests.exe" : "yapo-native-tests";
