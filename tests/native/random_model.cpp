@@ -130,6 +130,12 @@ struct writer {
             u32("ssm.time_step_rank", 8);
             u32("ssm.group_count", 0);
         }
+        if (m.arch == "mamba") {
+            u32("ssm.conv_kernel", 4);
+            u32("ssm.inner_size", 2 * m.d_model);
+            u32("ssm.state_size", 16);
+            u32("ssm.time_step_rank", 8);
+        }
         if (m.arch == "bert") {
             f32_key("attention.layer_norm_epsilon", 1e-6f);
             gguf_set_val_bool(out, "bert.attention.causal", false);
@@ -259,6 +265,25 @@ struct writer {
         }
     }
 
+    void mamba_tensors() {
+        const int64_t d = m.d_model, inner = 2 * d, rank = 8, state = 16;
+        f32("token_embd.weight", d, m.n_vocab, 0.0f, 1.0f);
+        norm("output_norm.weight", d);
+        for (int32_t il = 0; il < m.n_layer; ++il) {
+            const std::string b = format("blk.%d.", il);
+            norm(b + "attn_norm.weight", d);
+            matrix(b + "ssm_in.weight", d, 2 * inner);
+            matrix(b + "ssm_conv1d.weight", 4, inner);
+            bias(b + "ssm_conv1d.bias", inner);
+            matrix(b + "ssm_x.weight", inner, rank + 2 * state);
+            matrix(b + "ssm_dt.weight", rank, inner);
+            bias(b + "ssm_dt.bias", inner);
+            f32(b + "ssm_a", state, inner, -1.0f, 0.1f);
+            f32(b + "ssm_d", inner, 1, 1.0f, 0.1f);
+            matrix(b + "ssm_out.weight", inner, d);
+        }
+    }
+
     void bert_tensors() {
         const int64_t d = m.d_model;
         f32("token_embd.weight", d, m.n_vocab, 0.0f, 1.0f);
@@ -306,6 +331,8 @@ std::string write_random_model(const random_model & model, const std::string & p
         w.bert_tensors();
     } else if (m.arch == "plamo2") {
         w.plamo2_tensors();
+    } else if (m.arch == "mamba") {
+        w.mamba_tensors();
     } else {
         w.decoder_tensors();
     }

@@ -8,7 +8,7 @@ namespace yapo_test {
 
 // Sizes divide by 32 (Q8_0) by default; use multiples of 256 throughout (d_model, n_ff, n_head * head_dim) for K-quants.
 struct random_model {
-    std::string arch           = "gemma2"; // gemma2, gemma3, llama, qwen2, qwen3 (tied heads), gemma3n (hooked with another shape), plamo2 (no hook), bert (an encoder)
+    std::string arch           = "gemma2"; // gemma2, gemma3, llama, qwen2, qwen3 (tied heads), gemma3n (hooked with another shape), mamba (recurrent states), plamo2 (no hook), bert (an encoder)
     int32_t     n_layer        = 4;
     int32_t     d_model        = 64;
     int32_t     n_head         = 4;

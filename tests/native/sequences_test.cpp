@@ -137,3 +137,25 @@ YAPO_TEST(Sequences_StatesLostByACancelledDecode_SayThatTheyAre) {
     clean.decode(rest);
     check_close("evaluated again", c.logits(), clean.logits(), 1e-5);
 }
+
+// Copies of recurrent states are whole, and go their own ways.
+YAPO_TEST(Sequences_StatesCopied_GoOnApart) {
+    random_model spec;
+    spec.arch = "mamba";
+    const model m(spec);
+    sizes       s;
+    s.n_seq_max = 2;
+    context    c(m, s);
+    const auto tokens = random_tokens(12, 3), others = random_tokens(4, 4);
+    c.decode(whole(part(tokens, 0, 8)));
+    OK(yapo_context_copy(c.handle, 0, 1, 0, -1, &err));
+    c.decode(whole(others, {}, 1, 8));
+    auto apart = part(tokens, 0, 8);
+    apart.insert(apart.end(), others.begin(), others.end());
+    check_close("the copy", c.logits(3), alone(m, apart), 1e-5);
+    c.decode(whole(part(tokens, 8, 12), {}, 0, 8));
+    check_close("the original", c.logits(3), alone(m, tokens), 1e-5);
+    REFUSED(YAPO_ERR_UNSUPPORTED, "recurrent states", yapo_context_remove(c.handle, 0, 10, -1, &err));
+    OK(yapo_context_remove(c.handle, 0, 0, -1, &err));
+    c.decode(whole({9}, {}, 1, 12)); // and stays when the original goes
+}

@@ -32,6 +32,7 @@ YAPO_TEST(Hook_Gemma2EveryLayer_Steers) { every_layer_steers("gemma2"); }
 YAPO_TEST(Hook_Gemma3EveryLayer_Steers) { every_layer_steers("gemma3"); }
 YAPO_TEST(Hook_LlamaEveryLayer_Steers)  { every_layer_steers("llama"); }
 YAPO_TEST(Hook_Qwen3EveryLayer_Steers)  { every_layer_steers("qwen3"); }
+YAPO_TEST(Hook_MambaEveryLayer_Steers)  { every_layer_steers("mamba"); }
 
 namespace {
 

@@ -141,6 +141,57 @@ static void check_batch_some_outputs(const setting & of) {
 }
 YAPO_TEST(Batch_SomeOutputs_SameRows) { for (const setting & of : settings) check_batch_some_outputs(of); }
 
+// Batches for recurrent states are cut into runs of equal length, one of each sequence: rows of an ubatch are in another order than those of the batch.
+YAPO_TEST(Batch_RecurrentSequencesOfUnequalLength_EachAsAlone) {
+    random_model spec;
+    spec.arch = "mamba";
+    const model               m(spec);
+    const dictionary          sae(64, 96, 3);
+    const std::vector<steer>  all = {random_dense(0, 64, 1), sae.vector(1, 40, 2, 3.0f), random_dense(3, 64, 4), sae.vector(3, 30, 5, 3.0f)};
+    const std::vector<int32_t> layers = {0, 0, 1, 3, 3}, sites = {YAPO_CAPTURE_BEFORE, YAPO_CAPTURE_AFTER, YAPO_CAPTURE_AFTER, YAPO_CAPTURE_BEFORE, YAPO_CAPTURE_AFTER};
+    const std::vector<int32_t> lengths = {7, 3, 12};
+    const auto strengths = [](int32_t s, int32_t t) { return std::vector<float>{0.5f * float(s), 1.0f - float(s), 0.1f * float(t), -0.3f}; };
+    const auto output    = [](int32_t s, int32_t t) { return (s + t) % 3 != 1; };
+    for (uint32_t n_ubatch : {0u, 4u, 1u}) {
+        sizes sz;
+        sz.n_seq_max = 3, sz.n_ubatch = n_ubatch;
+        context together(m, sz);
+        together.attach(all);
+        together.capture(layers, sites);
+        batch b;
+        std::vector<std::pair<int32_t, int32_t>> rows; // sequence, position
+        for (int32_t t = 0; t < 12; ++t) {
+            for (int32_t s = 2; s >= 0; --s) {
+                if (t < lengths[s]) {
+                    b.add(random_tokens(12, 5 + s)[t], t, s, output(s, t), strengths(s, t));
+                    rows.push_back({s, t});
+                }
+            }
+        }
+        together.decode(b);
+        for (int32_t s = 0; s < 3; ++s) {
+            context alone(m, sz);
+            alone.attach(all);
+            alone.capture(layers, sites);
+            batch own;
+            for (int32_t t = 0; t < lengths[s]; ++t) own.add(random_tokens(12, 5 + s)[t], t, 0, output(s, t), strengths(s, t));
+            alone.decode(own);
+            for (size_t r = 0; r < rows.size(); ++r) {
+                const auto [sequence, t] = rows[r];
+                if (sequence != s) continue;
+                if (output(s, t)) check_close("logits", together.logits(int32_t(r)), alone.logits(t), 1e-4);
+                for (int32_t slot = 0; slot < int32_t(layers.size()); ++slot) {
+                    const auto x = together.captured(slot), y = alone.captured(slot);
+                    const std::vector<float> mine(x.begin() + r * 64, x.begin() + (r + 1) * 64), its(y.begin() + t * 64, y.begin() + (t + 1) * 64);
+                    CHECK_EQ(std::isnan(mine[0]), std::isnan(its[0]));
+                    CHECK_EQ(std::isnan(mine[0]), layers[slot] == 3 && !output(s, t));
+                    if (!std::isnan(mine[0])) check_close("residual", mine, its, 1e-4);
+                }
+            }
+        }
+    }
+}
+
 YAPO_TEST(Graphs_DecodeSteps_ReusedAsOftenWithSteering) {
     model m((random_model()));
     const auto tokens = random_tokens(100, 1);

@@ -82,7 +82,7 @@ YAPO_TEST(Identity_StrengthZeroMassiveResiduals_SameBits) {
 }
 
 YAPO_TEST(Identity_StrengthZeroOtherArchitectures_SameBits) {
-    for (const char * arch : {"gemma3", "llama", "qwen3"}) {
+    for (const char * arch : {"gemma3", "llama", "qwen3", "mamba"}) {
         random_model spec;
         spec.arch = arch;
         check_identity(spec, 16);
