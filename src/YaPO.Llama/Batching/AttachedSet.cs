@@ -31,10 +31,11 @@ internal sealed class AttachedSet
     /// <summary>Times the set was changed.</summary>
     public long Changes { get; private set; }
 
-    /// <summary>Attaches what these answers need and lets go of what has not been used for a while.</summary>
+    /// <summary>Attaches what these answers need and lets go of what has not been used for a while. Where there is no room for both, what only lingers goes first.</summary>
     /// <param name="answers">Those that run.</param>
     /// <param name="now">The time that was spent in decoding: while nothing runs, nothing is let go of.</param>
-    public void Update(IEnumerable<RunningAnswer> answers, TimeSpan now)
+    /// <exception cref="YapoException">Not all that is needed can be attached; the set is as it was, and answers that it holds everything for can go on (<see cref="Holds"/>).</exception>
+    public void Update(IReadOnlyCollection<RunningAnswer> answers, TimeSpan now)
     {
         var missing = false;
         foreach (var column in answers.SelectMany(a => a.Columns))
@@ -49,9 +50,48 @@ internal sealed class AttachedSet
         }
 
         int[] wanted = [.. Enumerable.Range(0, allowed.Length).Where(c => now - lastUsed[c] <= Linger)];
+        int[] needed = [.. answers.SelectMany(a => a.Columns).Distinct().Order()];
+        try
+        {
+            Attach(wanted);
+        }
+        catch (YapoException) when (needed.Length < wanted.Length)
+        {
+            Forget(wanted.Except(needed));
+            try
+            {
+                Attach(needed);
+            }
+            catch (YapoException)
+            {
+                Forget(needed.Except(columns));
+                throw;
+            }
+        }
+        catch (YapoException)
+        {
+            // What could not be attached must not stand in the way of those who ask for other vectors.
+            Forget(needed.Except(columns));
+            throw;
+        }
+    }
+
+    /// <summary>Whether everything that an answer needs is attached.</summary>
+    public bool Holds(RunningAnswer answer) => answer.Columns.All(c => Array.IndexOf(columns, c) >= 0);
+
+    private void Attach(int[] wanted)
+    {
         context.SetVectors([.. wanted.Select(c => allowed[c])]);
         columns = wanted;
         Changes++;
+    }
+
+    private void Forget(IEnumerable<int> unattached)
+    {
+        foreach (var column in unattached)
+        {
+            lastUsed[column] = -2 * Linger;
+        }
     }
 
     /// <summary>The strengths of the attached vectors, out of those of all allowed ones.</summary>

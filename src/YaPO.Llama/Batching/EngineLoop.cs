@@ -220,7 +220,9 @@ internal sealed class EngineLoop
         }
         catch (YapoException e) // no memory for the vectors
         {
-            pool.Running.ToList().ForEach(slot => End(slot, e));
+            // Who needs none but those that are attached goes on with the next step; without such a one nobody can.
+            var stuck = pool.Running.Where(s => !attached.Holds(s.Answer!)).ToList();
+            (stuck.Count > 0 ? stuck : [.. pool.Running]).ForEach(slot => End(slot, e));
             return;
         }
 

@@ -29,7 +29,7 @@ internal sealed class StepPlan(AttachedSet attached, int vectorCount, int batchS
     public void Make(IReadOnlyCollection<Slot> running, TimeSpan now)
     {
         Slots.Clear();
-        attached.Update(running.Select(s => s.Answer!), now);
+        attached.Update([.. running.Select(s => s.Answer!)], now);
         Batch.Clear(attached.Count);
         foreach (var slot in running.Where(s => Missing(s) == 1))
         {
