@@ -170,10 +170,12 @@ public sealed class CheckpointFolder
 
     private string Sum(string name) => InputFile.Sha256(System.IO.Path.Combine(Path, name));
 
-    private void WriteIndex(long step, double seconds, string name) =>
-        AtomicFile.Write(Index, stream =>
+    private void WriteIndex(long step, double seconds, string name)
+    {
+        // In memory first: where the disk is full, the error can then say what is needed.
+        var content = new System.Buffers.ArrayBufferWriter<byte>();
+        using (var json = new Utf8JsonWriter(content, new JsonWriterOptions { Indented = false }))
         {
-            using var json = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = false });
             json.WriteStartObject();
             json.WriteNumber("format_version", FormatVersion);
             json.WriteString("kind", _kind);
@@ -189,5 +191,8 @@ public sealed class CheckpointFolder
             json.WritePropertyName("config");
             json.WriteRawValue(_config);
             json.WriteEndObject();
-        });
+        }
+
+        AtomicFile.Write(Index, content.WrittenMemory);
+    }
 }
