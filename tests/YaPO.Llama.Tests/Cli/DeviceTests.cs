@@ -93,6 +93,38 @@ public sealed class DeviceTests(CliWorld world) : IClassFixture<CliWorld>
         }
     }
 
+    /// <summary>Commands that measure, on many sequences at once: the CPU's figures. Not on Mesa's driver for the processor, in which they crash (docs/devices.md).</summary>
+    [Theory]
+    [MemberData(nameof(OtherDevice.NamesOfHardware), MemberType = typeof(OtherDevice))]
+    public void Measurements_AgreeWithTheCpu(string name)
+    {
+        world.Write("text.txt", "what is the model\n\nthe user is a model of the user\n\nwhat the user is\n");
+        world.Write("questions.jsonl", """
+            {"prompt": "what is the model", "options": [" the user", " a model"], "answer": 0, "topic": "a"}
+            {"prompt": "what is the user", "options": [" the model", " what"], "answer": 1, "topic": "b"}
+
+            """);
+        using var other = new OtherDevice(name, world.Folder);
+        JsonElement Run(string[] command, string[] device)
+        {
+            var run = other.Run("", [.. command, "--model", "model.gguf", "--threads", "1", "--json", "--quiet", .. device]);
+            run.ExitCode.Should().Be(0, "{0}: {1}", string.Join(' ', command), run.Error);
+            return JsonDocument.Parse(run.Out).RootElement;
+        }
+
+        void Compare(string[] command, Func<JsonElement, double[]> figures)
+        {
+            var wanted = figures(Run(command, ["--device", "cpu"]));
+            figures(Run(command, other.Arguments)).Zip(wanted, (f, w) => Math.Abs(f - w)).Max().Should().BeLessThan(other.Tolerance, string.Join(' ', command));
+        }
+
+        double[] Details(JsonElement report) => [.. report.GetProperty("vectors")[0].GetProperty("rows").EnumerateArray().Select(r => r.GetProperty("detail").GetDouble())];
+        Compare(["sae", "eval", "--sae", "sae.gguf", "--data", "text.txt"], e => [e.GetProperty("explained_variance").GetDouble(), e.GetProperty("loss").GetDouble(), e.GetProperty("loss_reconstructed").GetDouble()]);
+        Compare(["eval", "mcq", "--vector", "sparse.ysv:2", "--data", "questions.jsonl", "--controls", "0"], Details);
+        Run(["bench", "steering", "--supports", "16", "--sequences", "2", "--rounds", "1", "--prompt-tokens", "8", "--max-tokens", "2"], other.Arguments)
+            .GetProperty("arms").GetArrayLength().Should().BeGreaterThan(3, "each arm is checked against its oracle before it is timed");
+    }
+
     /// <summary>Other commands that run a model, with all blocks there and with one: they end as on the CPU.</summary>
     [Theory]
     [MemberData(nameof(OtherDevice.Names), MemberType = typeof(OtherDevice))]

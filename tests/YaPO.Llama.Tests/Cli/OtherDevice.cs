@@ -24,6 +24,9 @@ internal sealed class OtherDevice : IDisposable
     /// <summary>The names of all there are.</summary>
     public static TheoryData<string> Names => [.. new[] { Rpc }.Concat(OfTheBuild).Concat(PublishedVulkan.Missing is null ? [PublishedVulkan.Device] : []).Distinct()];
 
+    /// <summary>Those that are no driver for the processor.</summary>
+    public static TheoryData<string> NamesOfHardware => [.. new[] { Rpc }.Concat(LlamaRuntime.Devices().Where(IsGpu).Where(d => !d.Description.Contains("llvmpipe", StringComparison.Ordinal)).Select(d => d.Name))];
+
     /// <summary>What <c>--device</c> takes.</summary>
     public string Name { get; }
 
@@ -42,7 +45,9 @@ internal sealed class OtherDevice : IDisposable
     /// <summary>What makes a command find it, by its own choice.</summary>
     public string[] Found => _server is null ? [] : ["--rpc", _server.Address];
 
-    private static IEnumerable<string> OfTheBuild => LlamaRuntime.Devices().Where(d => d.Type is "gpu" or "igpu").Select(d => d.Name);
+    private static IEnumerable<string> OfTheBuild => LlamaRuntime.Devices().Where(IsGpu).Select(d => d.Name);
+
+    private static bool IsGpu(DeviceInfo device) => device.Type is "gpu" or "igpu";
 
     /// <summary>Runs a command that can find it.</summary>
     public CliRun Run(string input, params string[] args) =>
