@@ -173,6 +173,7 @@ internal static class TrainCommand
             }
         }
 
+        LeakCheck.WarnOfValidation(training.Data, training.ValidationData, console);
         if (options.DryRun)
         {
             console.RouteNativeLog();

@@ -70,6 +70,23 @@ internal static class LeakCheck
         return [note];
     }
 
+    /// <summary>Says on stderr how many validation pairs have a prompt of the training pairs. Not refused: nothing is reported of them but the losses that stop a training.</summary>
+    public static void WarnOfValidation(string data, string? validationData, CommandConsole console)
+    {
+        if (validationData is null)
+        {
+            return;
+        }
+
+        var trained = PreferencePair.Load(data).Select(p => p.Prompt[^1].Content.Trim()).ToHashSet(StringComparer.OrdinalIgnoreCase);
+        var validation = PreferencePair.Load(validationData);
+        var shared = validation.Count(p => trained.Contains(p.Prompt[^1].Content.Trim()));
+        if (shared > 0)
+        {
+            console.Warn($"{shared} of {validation.Count} validation pairs in {validationData} have a prompt that training pairs have too: their loss then falls with training itself and cannot say when to stop. Keep prompts, better topics, apart");
+        }
+    }
+
     /// <summary>Where the prompts of pairs stand.</summary>
     public static IEnumerable<Place> Places(string path, IEnumerable<PreferencePair> pairs) => pairs.Select(p => new Place(p.Prompt[^1].Content, path, p.Line, Topic(p.Extra)));
 

@@ -70,12 +70,14 @@ public sealed class DeviceTests(CliWorld world) : IClassFixture<CliWorld>
         using var other = new OtherDevice(name, tiny.Folder);
         foreach (var method in new[] { "caa", "yapo" })
         {
+            string[] own = method == "caa"
+                ? ["--layer", "0"]
+                : ["--sae", tiny.Sae, "--steps", "10", "--refit-steps", "2", "--batch-size", "2", "--learning-rate", "0.02", "--seed", "5"];
             float[] Train(string output, params string[] device)
             {
                 var run = other.Run(
                     "",
-                    ["train", "--method", method, "--model", tiny.Model, "--sae", tiny.Sae, "--layer", "0", "--data", tiny.Data, "--output", output, "--steps", "10", "--refit-steps", "2", "--batch-size", "2",
-                        "--learning-rate", "0.02", "--threads", "1", "--seed", "5", "--name", "v", .. device]);
+                    ["train", "--method", method, .. own, "--model", tiny.Model, "--data", tiny.Data, "--output", output, "--threads", "1", "--name", "v", .. device]);
                 run.ExitCode.Should().Be(0, run.Error);
                 return SteeringFile.Load(tiny[output]).Vectors[0].Value;
             }

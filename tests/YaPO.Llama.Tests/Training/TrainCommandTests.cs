@@ -39,6 +39,18 @@ public sealed class TrainCommandTests : IDisposable
         LogLines().Should().Be(240);
     }
 
+    [Fact]
+    public void Train_ValidatedOnItsOwnPrompts_SaysThatThisCannotStopIt()
+    {
+        var own = CliProcess.Run(_world.Folder, "", [.. Train("own.ysv", steps: 2), "--validation-data", _world.Data]);
+        own.ExitCode.Should().Be(0, own.Error);
+        own.Error.Should().MatchRegex(@"(\d+) of \1 validation pairs in .* have a prompt that training pairs have too");
+
+        var apart = CliProcess.Run(_world.Folder, "", [.. Train("apart.ysv", steps: 2), "--validation-data", _world.Validation]);
+        apart.ExitCode.Should().Be(0, apart.Error);
+        apart.Error.Should().NotContain("training pairs have too");
+    }
+
     [Theory]
     [InlineData("yapo")]
     [InlineData("bipo")]
