@@ -295,7 +295,7 @@ typedef enum yapo_vector_operator { YAPO_OPERATOR_ADD = 0 /* reserved: SET, SCAL
  * replace: h += s_t * (x - h), x = value [D], plus dec^T z of `sae` where given: s_t = 1 puts x in h's place. Zeros make the
  * zero ablation, the mean residual the mean ablation, an SAE with its decoder bias as value the reconstruction.
  *
- * s = 0 for all vectors leaves h bit for bit as it was. (YaPO, arXiv 2601.08441, rewritten: relu(z + sv) - z = max(sv, -z).)
+ * s = 0 for all vectors leaves h bit for bit as it was, but for -0, which may become +0. (YaPO, arXiv 2601.08441, rewritten: relu(z + sv) - z = max(sv, -z).)
  */
 typedef struct yapo_vector_desc {
     uint32_t        struct_size;

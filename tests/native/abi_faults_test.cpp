@@ -69,6 +69,7 @@ YAPO_TEST(AbiFaults_Steering_RefusedAndLeftAsItWas) {
     const auto steered = c.logits();
     FAILS(("ggml_backend_alloc_ctx_tensors_from_buft"), YAPO_ERR_OUT_OF_MEMORY, "no room for the steering vectors on", yapo_context_set_vectors(c.handle, &d, 1, &err));
     FAILS(("llama_set_layer_hook"), YAPO_ERR_OUT_OF_MEMORY, "could not allocate the compute buffers", yapo_context_set_vectors(c.handle, &d, 1, &err));
+    FAILS(("llama_set_layer_hook", 0, 1), YAPO_ERR_INTERNAL, "a shape that does not fit", yapo_context_set_vectors(c.handle, &d, 1, &err));
     const std::vector<float> rows(size_t(c.d) * 3, 0.5f);
     FAILS(("llama_set_adapter_cvec"), YAPO_ERR_OUT_OF_MEMORY, "could not allocate the control vector",
           yapo_context_set_control_vector(c.handle, rows.data(), int64_t(rows.size()), &err));
@@ -83,6 +84,9 @@ YAPO_TEST(AbiFaults_Attachment_RefusedAndTheModelIsFree) {
     const yapo_vector_desc d = v.desc();
     yapo_attachment *      a = nullptr;
     FAILS(("llama_init_from_model"), YAPO_ERR_UNSUPPORTED, "could not create a context on the model", yapo_attachment_create(m.handle, nullptr, &d, 1, &a, &err));
+    for (const char * asserts : {"llama_init_from_model", "llama_set_layer_hook"}) { // the process is the host's: it must not end
+        FAILS((asserts, 0, 1), YAPO_ERR_INTERNAL, "a shape that does not fit", yapo_attachment_create(m.handle, nullptr, &d, 1, &a, &err));
+    }
     CHECK(a == nullptr);
     OK(yapo_attachment_create(m.handle, nullptr, &d, 1, &a, &err));
     yapo_attachment_free(a);

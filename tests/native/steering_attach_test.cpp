@@ -1,6 +1,8 @@
 // Attaching: what can be steered is, what cannot is refused with the old set still attached.
 #include "session.h"
 
+#include "context/context.h"
+
 using namespace yapo_test;
 
 namespace {
@@ -60,6 +62,27 @@ void refused_but_usable(const char * arch, const char * why) {
 YAPO_TEST(Hook_ArchitectureWithoutIt_RefusedAndUsable) { refused_but_usable("plamo2", "llama.cpp's graph for it never offers the residual stream"); }
 // four parallel streams: [d_model, tokens, 4]
 YAPO_TEST(Hook_AnotherShape_RefusedAndUsable) { refused_but_usable("gemma3n", "its residual stream is f32 [64, "); }
+
+YAPO_TEST(Hook_GraphWithoutIt_DecodeRefusedAndNothingIsKept) {
+    random_model spec;
+    model   m(spec);
+    context c(m);
+    const auto  tokens = random_tokens(6, 1);
+    const batch b = whole(tokens, {1.0f});
+    const yapo_batch view = b.view();
+    c.attach({sae.vector(1, 40, 1, 3.0f)});
+    c.decode(b);
+    const auto steered = c.logits();
+    c.clear();
+    // no graph built from here on has it, as were llama.cpp to build one that never offers the layer
+    CHECK(llama_set_layer_hook(c.handle->handle.get(), nullptr, nullptr, 0));
+    REFUSED(YAPO_ERR_INTERNAL, "6 of the batch's 6 tokens went through a graph without what is attached", yapo_context_decode(c.handle, &view, &err));
+    std::vector<float> row(c.n_vocab);
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "the last decode failed", yapo_context_logits(c.handle, 0, row.data(), c.n_vocab, &err));
+    c.attach({sae.vector(1, 40, 1, 3.0f)});
+    c.decode(b); // at position 0: nothing of the refused batch is in the cache
+    check_same_bits("attached again", c.logits(), steered);
+}
 
 YAPO_TEST(Attach_BadVectors_RefusedWithOldSetAttached) {
     model   m((random_model()));

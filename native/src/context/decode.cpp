@@ -104,6 +104,8 @@ void decode(yapo_context & c, const yapo_batch & b, const first_positions & firs
     batch.seq_id   = seq_id.data();
     batch.logits   = reinterpret_cast<int8_t *>(outputs.data());
 
+    log_capture  log;
+    assert_scope asserts;
     if (c.remote && c.freed_seen != buffers_freed) {
         const uint64_t seen = buffers_freed;
         apply_hook(c.handle.get(), c.steering);
@@ -112,9 +114,7 @@ void decode(yapo_context & c, const yapo_batch & b, const first_positions & firs
     c.outputs.clear();
     c.cancelled.store(false, std::memory_order_relaxed);
     c.steering.begin_batch(b, sequence);
-    log_capture   log;
-    assert_scope  asserts;
-    int32_t       rc = 0;
+    int32_t rc = 0;
     try {
         rc = llama_decode(c.handle.get(), batch);
     } catch (...) { // a failed assert while building the graph
@@ -123,7 +123,12 @@ void decode(yapo_context & c, const yapo_batch & b, const first_positions & firs
         throw;
     }
     llama_synchronize(c.handle.get());
-    c.steering.end_batch(rc == 0);
+    const std::string missed = rc == 0 ? c.steering.missed(n) : std::string();
+    c.steering.end_batch(rc == 0 && missed.empty());
+    if (!missed.empty()) { // never a decode that only seems to be steered
+        const bool lost = forget(c, first);
+        fail(YAPO_ERR_INTERNAL, "%s; none of them is in the cache%s", missed.c_str(), lost ? ", nor what was there of their sequences" : "");
+    }
     if (rc != 0) {
         const bool   lost  = rc != 1 && forget(c, first); // 1: no slot was found, nothing was written
         const char * whole = lost ? ", nor what was there of their sequences: evaluate them again" : "";

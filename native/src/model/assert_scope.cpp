@@ -5,12 +5,14 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <mutex>
 #include <stdexcept>
 
 namespace yapo {
 namespace {
 
 thread_local int depth = 0;
+ggml_abort_callback_t others = nullptr; // the host's own, set before ours
 
 // The file name without its directory: the path is that of the build machine.
 const char * without_directory(const char * message) {
@@ -30,6 +32,10 @@ void on_abort(const char * message) {
     if (depth > 0 && !computing && std::uncaught_exceptions() == 0) {
         throw std::runtime_error(without_directory(message));
     }
+    if (others) {
+        others(message);
+        return;
+    }
     fprintf(stderr, "yapo-llama: an internal check of ggml failed and cannot be recovered from: %s\n", message);
 }
 
@@ -39,7 +45,8 @@ assert_scope::assert_scope() { ++depth; }
 assert_scope::~assert_scope() { --depth; }
 
 void install_assert_callback() {
-    ggml_set_abort_callback(on_abort);
+    static std::once_flag once;
+    std::call_once(once, [] { others = ggml_set_abort_callback(on_abort); });
 }
 
 } // namespace yapo

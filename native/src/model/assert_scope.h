@@ -15,7 +15,7 @@ public:
     assert_scope & operator=(const assert_scope &) = delete;
 };
 
-// Installs the callback, once per process.
+// Installs the callback, once per process. What a host process set before is still called where nothing is caught.
 void install_assert_callback();
 
 } // namespace yapo

@@ -17,9 +17,9 @@ void replace(yapo_context & c, std::shared_ptr<const vector_set> vectors, std::s
     std::swap(c.steering.captures, captures);
     std::swap(c.steering.readouts, readouts);
     c.steering.d_model = llama_model_n_embd(c.model.get());
+    assert_scope asserts; // graphs are built here
     try {
-        log_capture  log;
-        assert_scope asserts; // graphs are built here
+        log_capture log;
         apply_hook(c.handle.get(), c.steering);
     } catch (...) {
         std::swap(c.steering.vectors, vectors);
@@ -116,6 +116,7 @@ yapo_status yapo_context_set_control_vector(yapo_context * context, const float 
         if (!std::all_of(rows, rows + n, [](float x) { return std::isfinite(x); })) {
             fail(YAPO_ERR_INVALID_ARGUMENT, "yapo_context_set_control_vector: an entry is not finite");
         }
+        assert_scope asserts; // graphs are built below
         if (llama_set_adapter_cvec(c.handle.get(), rows, size_t(n), int32_t(d), 1, int32_t(n_layer)) != 0) {
             fail(YAPO_ERR_OUT_OF_MEMORY, "llama.cpp could not allocate the control vector");
         }

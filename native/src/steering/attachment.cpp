@@ -2,6 +2,7 @@
 #include "yapo_attachment.h"
 
 #include "abi/guard.h"
+#include "model/assert_scope.h"
 #include "steering/descriptors.h"
 #include "steering/hook.h"
 
@@ -30,6 +31,7 @@ registry & all() {
 }
 
 std::shared_ptr<steering> hook_into(llama_context * context, const shared_vectors & shared) {
+    assert_scope asserts; // graphs are built here, in the host's process
     auto state       = std::make_shared<steering>();
     state->vectors   = shared.vectors;
     state->sequences = shared.strengths;
@@ -48,6 +50,7 @@ void try_model(llama_model * model, const shared_vectors & shared) {
     llama_context_params params = llama_context_default_params();
     params.n_ctx   = 64;
     params.n_batch = params.n_ubatch = 32;
+    assert_scope asserts;
     const std::unique_ptr<llama_context, void (*)(llama_context *)> context(llama_init_from_model(model, params), llama_free);
     if (!context) {
         fail(YAPO_ERR_UNSUPPORTED, "llama.cpp could not create a context on the model to try the vectors in");
@@ -85,6 +88,7 @@ yapo_status yapo_attachment_create(void * model_pointer, void * context_pointer,
                 fail(YAPO_ERR_UNSUPPORTED, "vectors with a whole SAE (TopK) cannot be attached to contexts of others");
             }
         }
+        install_assert_callback(); // and no more of start_runtime: the log is the host's
         auto attachment              = std::make_unique<yapo_attachment>();
         attachment->shared.vectors   = upload_vectors(*model, vectors, n);
         attachment->shared.strengths = std::make_shared<sequence_strengths>(n);

@@ -11,8 +11,9 @@ namespace yapo {
 
 void steering::begin_batch(const yapo_batch & batch, const std::vector<int32_t> & sequence) {
     rows.clear();
+    hooked    = 0;
     strengths = batch.strengths;
-    if (columns() == 0 && !captures && !readouts) {
+    if (layers.empty()) {
         return;
     }
     for (int32_t i = 0; i < batch.n_tokens; ++i) {
@@ -43,6 +44,17 @@ void steering::end_batch(bool ok) {
             slot.written.clear();
         }
     }
+}
+
+std::string steering::missed(int32_t n_tokens) const {
+    if (layers.empty() || hooked == n_tokens) {
+        return {};
+    }
+    std::string what = std::to_string(n_tokens - hooked) + " of the batch's " + std::to_string(n_tokens) + " tokens went through a graph without what is attached";
+    for (const auto & [layer, shape] : problems) {
+        what += "; the residual stream of layer " + std::to_string(layer) + " was " + shape;
+    }
+    return what;
 }
 
 int32_t steering::row_of(int32_t sequence, int32_t position) const {
@@ -96,6 +108,7 @@ struct graph_inputs : llama_layer_hook_graph {
     };
     steering & state;
     kind       all, outputs;
+    std::set<int32_t> reached; // the layers that this graph offered
 
     ggml_tensor * strengths_for(ggml_context * ctx, kind & k, int64_t t) {
         if (!k.strengths) {
@@ -119,6 +132,7 @@ struct graph_inputs : llama_layer_hook_graph {
         const auto held = state.sequences ? state.sequences->hold() : std::unique_lock<std::mutex>();
         fill(all, ubatch, false);
         fill(outputs, ubatch, true);
+        state.hooked += reached == state.layers ? ubatch.n_tokens : 0;
     }
 
     void fill(kind & k, const llama_ubatch & ubatch, bool only_outputs) {
@@ -185,31 +199,10 @@ void build_readouts(const llama_layer_hook_call & call, steering & state, graph_
     }
 }
 
-bool wants(const steering & state, int32_t layer) {
-    if (state.vectors && state.vectors->layers.count(layer)) {
-        return true;
-    }
-    if (state.captures) {
-        for (const capture_slot & slot : state.captures->slots) {
-            if (slot.layer == layer) {
-                return true;
-            }
-        }
-    }
-    if (state.readouts) {
-        for (const readout_slot & slot : state.readouts->slots) {
-            if (slot.sae->layer == layer) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
 // Runs inside llama.cpp while it builds a graph: no exception may leave it, problems are noted instead.
 ggml_tensor * on_layer(const llama_layer_hook_call & call, ggml_tensor * h, void * user) {
     steering & state = *static_cast<steering *>(user);
-    if (!wants(state, call.il)) {
+    if (!state.layers.count(call.il)) {
         return h;
     }
     const bool per_token  = h->ne[1] == call.n_tokens;
@@ -221,14 +214,15 @@ ggml_tensor * on_layer(const llama_layer_hook_call & call, ggml_tensor * h, void
         state.problems[call.il] = shape;
         return h;
     }
-    state.reached[call.il] = true;
-    if (h->ne[1] == 0) { // an ubatch without outputs, in the last block
-        return h;
-    }
     if (!call.graph) {
         call.graph = std::make_unique<graph_inputs>(state);
     }
-    graph_inputs &       inputs = static_cast<graph_inputs &>(*call.graph);
+    graph_inputs & inputs = static_cast<graph_inputs &>(*call.graph);
+    inputs.reached.insert(call.il);
+    state.reached.insert(call.il);
+    if (h->ne[1] == 0) { // an ubatch without outputs, in the last block
+        return h;
+    }
     graph_inputs::kind & kind   = per_token ? inputs.all : inputs.outputs;
 
     full_codes codes(call.ctx, h);
@@ -249,35 +243,35 @@ ggml_tensor * on_layer(const llama_layer_hook_call & call, ggml_tensor * h, void
 } // namespace
 
 void apply_hook(llama_context * context, steering & state) {
+    state.layers.clear();
     state.reached.clear();
     state.problems.clear();
     uint32_t n_nodes = 0;
-    std::vector<int32_t> layers;
     if (state.vectors) {
         for (const auto & [layer, vectors] : state.vectors->layers) {
             n_nodes += steering_nodes(vectors);
-            layers.push_back(layer);
+            state.layers.insert(layer);
         }
     }
     if (state.captures) {
         for (const capture_slot & slot : state.captures->slots) {
             n_nodes += 2;
-            layers.push_back(slot.layer);
+            state.layers.insert(slot.layer);
         }
     }
     if (state.readouts) {
         for (const readout_slot & slot : state.readouts->slots) {
             n_nodes += readout_nodes + code_nodes;
-            layers.push_back(slot.sae->layer);
+            state.layers.insert(slot.sae->layer);
         }
     }
-    const bool any = !layers.empty();
+    const bool any = !state.layers.empty();
     n_nodes += any ? 64 : 0; // the inputs, and their copies to other devices
     buffers_freed.fetch_add(1, std::memory_order_relaxed); // llama.cpp allocates the compute buffers anew
     if (!llama_set_layer_hook(context, any ? on_layer : nullptr, any ? &state : nullptr, n_nodes)) {
         fail(YAPO_ERR_OUT_OF_MEMORY, "llama.cpp could not allocate the compute buffers for the attached vectors, captures and read-outs");
     }
-    for (int32_t layer : layers) {
+    for (int32_t layer : state.layers) {
         const auto problem = state.problems.find(layer);
         if (problem != state.problems.end()) {
             fail(YAPO_ERR_UNSUPPORTED, "layer %d of this architecture cannot be steered or captured: its residual stream is %s", layer, problem->second.c_str());

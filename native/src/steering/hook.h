@@ -8,8 +8,10 @@
 
 #include "llama-ext.h"
 
+#include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -67,10 +69,17 @@ struct steering {
     // [columns] of a token in the given row of the current batch (-1: none).
     void copy_strengths(int32_t sequence, int32_t row, float * out) const;
 
+    // After a llama_decode: what was wrong where not every token of the batch went through all that is attached. Empty: nothing.
+    std::string missed(int32_t n_tokens) const;
+
+    // Of what is attached (apply_hook).
+    std::set<int32_t> layers;
     // Found out while llama.cpp builds graphs: the layers whose hook was called with a shape that can be steered, and what was
     // wrong at the others.
-    std::map<int32_t, bool>        reached;
+    std::set<int32_t>              reached;
     std::map<int32_t, std::string> problems;
+    // Tokens of the current batch in graphs that offered every one of the layers.
+    int64_t hooked = 0;
 
 private:
     std::unordered_map<uint64_t, int32_t> rows;
