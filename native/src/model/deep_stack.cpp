@@ -67,6 +67,9 @@ bool run_on_thread(size_t bytes, task & t) {
 } // namespace
 
 void with_stack(size_t bytes, const std::function<void()> & work) {
+#if defined(__SANITIZE_ADDRESS__)
+    bytes *= 8; // instrumented frames are as much larger
+#endif
     constexpr size_t page = 65536;
     task t{&work, nullptr};
     if (!run_on_thread((bytes + page - 1) / page * page, t)) {
