@@ -52,15 +52,17 @@ public sealed class LlamaServer : IAsyncDisposable
         var address = Resolve(options.Host);
         var encoder = new PromptEncoder(model.Path);
         BatchEngine? engine = null;
+        WebApplication? app = null;
+        Routes? routes = null;
         try
         {
             engine = new BatchEngine(model, options.Engine, [.. vectors.Vectors.SelectMany(v => v.Settings).Select(s => s.Vector)]);
-            var app = Host(address, options);
+            app = Host(address, options);
             var server = new LlamaServer(app, engine, encoder) { IsLoopback = IPAddress.IsLoopback(address) };
             var metrics = new ServerMetrics(engine);
             app.Use(next => http => new ErrorHandling(new Access(options, server.IsLoopback), metrics, logs.CreateLogger("server")).InvokeAsync(http, next));
             app.UseRouting();
-            server.routes = new Routes(options, engine, encoder, vectors, metrics, () => server.draining);
+            server.routes = routes = new Routes(options, engine, encoder, vectors, metrics, () => server.draining);
             server.routes.Map(app);
             await app.StartAsync(cancellation).ConfigureAwait(false);
             server.Address = new Uri(app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Single());
@@ -68,11 +70,17 @@ public sealed class LlamaServer : IAsyncDisposable
         }
         catch (Exception e)
         {
+            if (app is not null)
+            {
+                await app.DisposeAsync().ConfigureAwait(false);
+            }
+
             if (engine is not null)
             {
                 await engine.DisposeAsync().ConfigureAwait(false);
             }
 
+            routes?.Dispose();
             encoder.Dispose();
             throw e is IOException or System.Net.Sockets.SocketException
                 ? new YapoException(YapoErrorKind.Io, $"cannot listen on {options.Host} port {options.Port}: {e.Message}", e)

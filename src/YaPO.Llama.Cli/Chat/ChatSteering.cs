@@ -85,11 +85,4 @@ internal sealed class ChatSteering(IReadOnlyList<LoadedVector> vectors, FeatureS
             throw;
         }
     }
-
-    /// <summary>Takes all features turned by hand away.</summary>
-    public void ClearFeatures()
-    {
-        _byHand.Clear();
-        _handVector = null;
-    }
 }

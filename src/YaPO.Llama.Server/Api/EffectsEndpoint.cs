@@ -43,11 +43,12 @@ internal sealed class EffectsEndpoint(ServerOptions options, BatchEngine engine,
 
     private object Document(VectorEffect effect)
     {
-        var labels = vectors.Vectors.SelectMany(v => v.File.Vectors).Where(v => effect.Names.Contains(v.Name) && v.Labels is not null)
-            .SelectMany(v => v.Index.Zip(v.Labels!)).Where(l => l.Second.Length > 0).DistinctBy(l => l.First).ToDictionary(l => l.First, l => l.Second);
+        var records = vectors.Records(effect.Vectors);
+        var labels = records.Where(r => r.Record.Labels is not null)
+            .SelectMany(r => r.Record.Index.Zip(r.Record.Labels!)).Where(l => l.Second.Length > 0).DistinctBy(l => l.First).ToDictionary(l => l.First, l => l.Second);
         return new
         {
-            effect.Names,
+            Names = records.Select(r => r.Name).Distinct(),
             effect.Layer,
             effect.SteeredTokens,
             effect.RelativeChange,

@@ -65,6 +65,10 @@ internal sealed class VectorCatalog
         .. settings.Select(s => new RequestedSteering(Vectors.First(v => v.Settings.Any(x => ReferenceEquals(x.Vector, s.Vector))).Name, s.Strength, s.Positions)).Distinct(),
     ];
 
+    /// <summary>The records behind attached vectors, each under the name that requests use: names inside of files are nothing to tell vectors apart by.</summary>
+    public IReadOnlyList<(string Name, SteeringVector Record)> Records(IReadOnlyList<AttachedVector> attached) =>
+        [.. Vectors.SelectMany(v => v.Settings.Zip(v.File.Vectors, (setting, record) => (setting.Vector, v.Name, record))).Where(x => attached.Contains(x.Vector, ReferenceEqualityComparer.Instance)).Select(x => (x.Name, x.record))];
+
     /// <summary><c>model</c>, or <c>model+vector[:strength]…</c>.</summary>
     private List<RequestedSteering> ParseModel(string? model)
     {

@@ -51,9 +51,6 @@ public static class GgmlTypes
         _ => (0, 0),
     };
 
-    /// <summary>Whether the number names a type of this ggml version.</summary>
-    public static bool IsKnown(GgmlType type) => Block(type).Bytes != 0;
-
     /// <summary>
     /// Bytes of a tensor with this shape (ggml order, row length first). All products are overflow-checked.
     /// </summary>

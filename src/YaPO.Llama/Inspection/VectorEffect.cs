@@ -18,13 +18,16 @@ public sealed record FeatureEffect(int Feature, float Value, double Firing, doub
 }
 
 /// <summary>What the vectors of one layer and SAE (or one dense vector) do to a text. Means over the tokens that they steer.</summary>
-/// <param name="Names">The vectors that act together.</param>
+/// <param name="Vectors">The vectors that act together, those of the settings that were measured.</param>
 /// <param name="Layer">Zero-based block.</param>
 /// <param name="SteeredTokens">Tokens with a strength other than 0.</param>
 /// <param name="RelativeChange">Mean ‖Δh‖ / ‖h‖ of the layer, with everything that acts there.</param>
 /// <param name="Features">Entries by effect, the largest first; empty for a dense vector.</param>
-public sealed record VectorEffect(IReadOnlyList<string> Names, int Layer, int SteeredTokens, double RelativeChange, IReadOnlyList<FeatureEffect> Features)
+public sealed record VectorEffect(IReadOnlyList<AttachedVector> Vectors, int Layer, int SteeredTokens, double RelativeChange, IReadOnlyList<FeatureEffect> Features)
 {
+    /// <summary>The names of <see cref="Vectors"/>. Vectors of several files may have the same.</summary>
+    public IReadOnlyList<string> Names => [.. Vectors.Select(v => v.Name)];
+
     /// <summary>Runs the text with all vectors attached and measures each group of them that acts jointly.</summary>
     /// <exception cref="YapoException">A vector does not fit the model, or the text is empty.</exception>
     public static IReadOnlyList<VectorEffect> Measure(LlamaModel model, IReadOnlyList<SteeringSetting> steering, ReadOnlySpan<int> tokens, int threads = 0, CancellationToken cancellation = default)
@@ -96,7 +99,7 @@ public sealed record VectorEffect(IReadOnlyList<string> Names, int Layer, int St
         var features = entries.Select(pair => pair.Value.Effect(pair.Key, steered, strengths, width, d, (i, entry) => rows is null
             ? entry.Activation(before.AsSpan(steered[i] * d, d))
             : rows[i].GetValueOrDefault(pair.Key)));
-        return new VectorEffect([.. vectors.Select(v => v.Name)], layer, steered.Length, relative, [.. features.OrderByDescending(f => f.Effect).ThenBy(f => f.Feature)]);
+        return new VectorEffect(vectors, layer, steered.Length, relative, [.. features.OrderByDescending(f => f.Effect).ThenBy(f => f.Feature)]);
     }
 
     private static double Change(ReadOnlySpan<float> before, ReadOnlySpan<float> after)

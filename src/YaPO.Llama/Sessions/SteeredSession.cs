@@ -196,10 +196,6 @@ public sealed class SteeredSession : IDisposable
         }
     }
 
-    /// <summary>As <see cref="AskComparedAsync"/> for the continuation of raw text.</summary>
-    public IAsyncEnumerable<ComparedPiece> CompleteComparedAsync(string text, GenerationOptions? generation = null, CancellationToken cancellation = default) =>
-        Interleave(CompleteAsync(text, generation, cancellation), Unsteered().CompleteAsync(text, generation, cancellation));
-
     /// <summary>
     /// Which latents of an SAE fired in the last answer of the conversation: its tokens, read again in the conversation so far and under the steering that holds
     /// now, before the steering of the SAE's own layer. Empty where there is no answer yet.
