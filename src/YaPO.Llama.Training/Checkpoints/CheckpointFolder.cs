@@ -14,13 +14,15 @@ public sealed record Checkpoint(string Kind, long Step, double Seconds, string C
 /// <summary>
 /// A folder that holds the latest state of one run. A new state is written beside the old one, then <c>checkpoint.json</c>, which names
 /// the valid state and holds the SHA-256 of each of its files, is replaced atomically, then the old state is deleted: a kill at any moment leaves one whole
-/// checkpoint, and a state that was damaged since is refused instead of trained on.
+/// checkpoint, and a state that was damaged since is refused instead of trained on. A step that is saved twice (the second time after a phase has ended, say) gets a second name: under the same one
+/// a kill between the two writes would leave a state that is not the one that the index describes.
 /// </summary>
 public sealed class CheckpointFolder
 {
     private const int FormatVersion = 2;
     private readonly string _kind;
     private readonly string _config;
+    private string? _current;
 
     /// <summary>Opens (and creates) the folder.</summary>
     /// <param name="path">The folder.</param>
@@ -69,15 +71,16 @@ public sealed class CheckpointFolder
             }
 
             var step = root.GetProperty("step").GetInt64();
-            var state = StateName(step);
+            var names = StateNames(step);
             foreach (var file in root.GetProperty("sha256").EnumerateObject())
             {
                 sums[file.Name] = file.Value.GetString() ?? "";
             }
 
-            if (!sums.ContainsKey(state) || sums.Keys.Any(name => !name.StartsWith(state, StringComparison.Ordinal) || name != System.IO.Path.GetFileName(name)))
+            var state = names.FirstOrDefault(sums.ContainsKey);
+            if (state is null || sums.Keys.Any(name => !name.StartsWith(state, StringComparison.Ordinal) || name != System.IO.Path.GetFileName(name)))
             {
-                throw new FormatException($"its files are {string.Join(", ", sums.Keys)}, expected {state}");
+                throw new FormatException($"its files are {string.Join(", ", sums.Keys)}, expected {names[0]}");
             }
 
             found = new Checkpoint(
@@ -86,6 +89,7 @@ public sealed class CheckpointFolder
                 root.GetProperty("seconds").GetDouble(),
                 root.GetProperty("config").GetRawText(),
                 System.IO.Path.Combine(Path, state));
+            _current = state;
         }
         catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
         {
@@ -138,12 +142,13 @@ public sealed class CheckpointFolder
     /// <summary>Makes <paramref name="writeState"/> (which gets the path of a new file; it may write others whose names begin so) the latest checkpoint.</summary>
     public Checkpoint Save(long step, double seconds, Action<string> writeState)
     {
-        var name = StateName(step);
+        var name = StateNames(step).First(n => n != _current);
         var state = System.IO.Path.Combine(Path, name);
         try
         {
             writeState(state);
             WriteIndex(step, seconds, name);
+            _current = name;
         }
         catch (YapoException e) when (e.Kind == YapoErrorKind.Io && Holds(Path))
         {
@@ -166,7 +171,8 @@ public sealed class CheckpointFolder
     private static bool IsLeftover(string file, string state) =>
         file.EndsWith(".tmp", StringComparison.Ordinal) && (file.StartsWith("checkpoint.json.", StringComparison.Ordinal) || file.StartsWith(state + ".", StringComparison.Ordinal));
 
-    private static string StateName(long step) => $"state-{step:D8}.bin";
+    // Neither begins the other: a name also begins those of the files beside it.
+    private static string[] StateNames(long step) => [$"state-{step:D8}.bin", $"state-{step:D8}-again.bin"];
 
     private string Sum(string name) => InputFile.Sha256(System.IO.Path.Combine(Path, name));
 

@@ -101,9 +101,9 @@ public sealed class TrainingLog : IDisposable
             using var document = JsonDocument.Parse(line);
             return document.RootElement.TryGetProperty("step", out var step) && step.TryGetInt64(out var value) ? value : null;
         }
-        catch (JsonException)
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
         {
-            return null; // the line a kill cut short
+            return null; // the line a kill cut short, or none of ours
         }
     }
 }

@@ -119,6 +119,24 @@ public sealed class VectorOptimizerTests
     }
 
     [Fact]
+    public void Checkpoint_StepSavedTwiceAndKilledBetweenStateAndIndex_IsStillWhole()
+    {
+        using var folder = new TemporaryFolder();
+        var checkpoints = new CheckpointFolder(folder.File("c"), "test", "{}");
+        checkpoints.Save(60, 1, path => File.WriteAllText(path, "before the phase ended"));
+
+        // What a kill leaves: the state is written, the index is not.
+        var killed = () => checkpoints.Save(60, 2, path => { File.WriteAllText(path, "after"); throw new OperationCanceledException(); });
+
+        killed.Should().Throw<OperationCanceledException>();
+        var left = new CheckpointFolder(folder.File("c"), "test", "{}");
+        File.ReadAllText(left.Load()!.StateFile).Should().Be("before the phase ended");
+        left.Save(60, 3, path => File.WriteAllText(path, "after"));
+        File.ReadAllText(new CheckpointFolder(folder.File("c"), "test", "{}").Load()!.StateFile).Should().Be("after");
+        Directory.GetFiles(folder.File("c")).Should().HaveCount(2, "the index and one state");
+    }
+
+    [Fact]
     public void Run_WithValidation_KeepsTheBestVectorAndStopsEarly()
     {
         // Far too high a rate: the loss on validation gets worse again after a few steps.
