@@ -55,11 +55,14 @@ internal sealed class CommandConsole : IDisposable
     /// <summary>Whether a person sees <see cref="Out"/> directly.</summary>
     public bool IsOutputInteractive { get; init; }
 
-    /// <summary>Whether a person sees <see cref="Error"/> directly.</summary>
+    /// <summary>Whether a person sees <see cref="Error"/> directly, on a terminal that can wipe a line.</summary>
     public bool IsErrorInteractive { get; init; }
 
     /// <summary>Columns of a table.</summary>
     public int Width { get; init; } = RedirectedWidth;
+
+    /// <summary>Columns of the terminal that shows <see cref="Error"/>, wherever <see cref="Out"/> goes.</summary>
+    public int ErrorWidth { get; init; } = DefaultWidth;
 
     /// <summary>The console of this process: UTF-8 whatever the locale says, '\n' line ends, Ctrl+C caught.</summary>
     public static CommandConsole ForProcess()
@@ -77,8 +80,9 @@ internal sealed class CommandConsole : IDisposable
         {
             IsInputInteractive = !Console.IsInputRedirected,
             IsOutputInteractive = !Console.IsOutputRedirected,
-            IsErrorInteractive = !Console.IsErrorRedirected,
+            IsErrorInteractive = !Console.IsErrorRedirected && Environment.GetEnvironmentVariable("TERM") != "dumb",
             Width = Console.IsOutputRedirected ? RedirectedWidth : Console.WindowWidth is >= LeastWidth and var width ? width : DefaultWidth,
+            ErrorWidth = !Console.IsErrorRedirected && Console.WindowWidth is > 0 and var columns ? columns : DefaultWidth,
         };
     }
 

@@ -103,7 +103,7 @@ internal sealed class ProgressLine : IDisposable
     }
 
     // A line that wraps cannot be wiped by one carriage return.
-    private int LineWidth => Math.Min(console.Width, MostColumns);
+    private int LineWidth => Math.Min(console.ErrorWidth, MostColumns);
 
     private string Fit(string text) => text.Length < LineWidth ? text : text[..(LineWidth - 1)];
 

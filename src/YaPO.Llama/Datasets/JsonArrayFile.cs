@@ -40,7 +40,7 @@ public static class JsonArrayFile
 
         try
         {
-            using var document = JsonDocument.Parse(stream, new JsonDocumentOptions { MaxDepth = 16 });
+            using var document = JsonDocument.Parse(stream, new JsonDocumentOptions { MaxDepth = 16, AllowDuplicateProperties = false });
             if (document.RootElement.ValueKind != JsonValueKind.Array)
             {
                 throw new YapoException(YapoErrorKind.Format, $"{path}: expected a JSON array of {shape}, found {JsonLine.Kind(document.RootElement)}");

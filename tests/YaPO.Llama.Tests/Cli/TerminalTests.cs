@@ -95,6 +95,26 @@ public class TerminalTests
         error.ToString().Should().BeEmpty("a log file needs a line every ten seconds, not every step");
     }
 
+    [Theory]
+    [InlineData(30)]
+    [InlineData(3)]
+    [InlineData(1)]
+    public void Progress_OnATerminal_StaysInOneOfItsLines(int columns)
+    {
+        // stdout is piped, so tables may be wide; the terminal that shows stderr is not.
+        using var error = new StringWriter();
+        using var console = new CommandConsole(TextReader.Null, TextWriter.Null, error, new Interrupts()) { IsErrorInteractive = true, ErrorWidth = columns };
+        var time = new StandingClock();
+        using var progress = new ProgressLine(console, "training candidates", 10, "steps", time);
+
+        time.Now = TimeSpan.TicksPerSecond;
+        progress.Report(5, "a long note behind it all");
+
+        var drawn = error.ToString();
+        drawn.Should().StartWith("\r").And.EndWith("\u001b[K");
+        drawn[1..^3].Length.Should().BeLessThan(columns, "a line that wraps cannot be wiped");
+    }
+
     [Fact]
     public void OutputFile_MissingFolder_IsRefusedBeforeWork()
     {
@@ -137,4 +157,13 @@ public class TerminalTests
     [InlineData("score", "score", 0)]
     public void EditDistance_KnownPairs_IsLevenshtein(string a, string b, int expected) =>
         UsageErrors.EditDistance(a, b).Should().Be(expected);
+
+    private sealed class StandingClock : TimeProvider
+    {
+        public long Now { get; set; }
+
+        public override long TimestampFrequency => TimeSpan.TicksPerSecond;
+
+        public override long GetTimestamp() => Now;
+    }
 }

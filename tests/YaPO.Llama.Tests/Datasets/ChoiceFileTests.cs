@@ -70,6 +70,7 @@ public sealed class ChoiceFileTests : IDisposable
     [InlineData("x.csv", "country,localization_status,prompt-mcq,chosen-mcq\nEgypt,yes,q,1\n", "*line 2: localization_status is 'yes', expected localized or nolocalized*")]
     [InlineData("x.csv", "country,localization_status,prompt-mcq,chosen-mcq\nEgypt,localized,q,1\n", "*line 2: prompt-mcq holds no options*")]
     [InlineData("x.csv", "", "*x.csv holds no questions*")]
+    [InlineData("x.json", "[{\"question\": \"q\", \"question\": \"p\"}]", "*no JSON*question*")]
     [InlineData("x.json", "{}", "*expected a JSON array*found an object*")]
     [InlineData("x.json", "[{\"question\": \"q\"}]", "*entry 1: field 'answer_matching_behavior' is missing; the entry has question*")]
     [InlineData("x.json", "[{\"question\": \"q\\n(A) a\\n(B) b\", \"answer_matching_behavior\": \"(C)\", \"answer_not_matching_behavior\": \"(B)\"}]", "*entry 1: answer_matching_behavior '(C)' is none of the options A, B*")]
