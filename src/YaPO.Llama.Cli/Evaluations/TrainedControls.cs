@@ -24,13 +24,14 @@ internal sealed class TrainedControls : IDisposable
 {
     private readonly EvaluationSettings _settings;
     private readonly SteeredModel _steered;
+    private readonly SteeringFile _file;
     private readonly SaeFile? _sae;
     private readonly CommandConsole _console;
     private readonly CancellationToken _cancellation;
     private readonly string _folder = Directory.CreateTempSubdirectory("yapo-controls-").FullName;
 
-    private TrainedControls(EvaluationSettings settings, SteeredModel steered, SaeFile? sae, CommandConsole console, CancellationToken cancellation) =>
-        (_settings, _steered, _sae, _console, _cancellation) = (settings, steered, sae, console, cancellation);
+    private TrainedControls(EvaluationSettings settings, SteeredModel steered, SteeringFile file, SaeFile? sae, CommandConsole console, CancellationToken cancellation) =>
+        (_settings, _steered, _file, _sae, _console, _cancellation) = (settings, steered, file, sae, console, cancellation);
 
     /// <summary>Null without --train-data.</summary>
     public static TrainedControls? Prepare(EvaluationSettings settings, SteeredModel steered, SubjectVector subject, SaeFile? sae, CommandConsole console, CancellationToken cancellation)
@@ -40,20 +41,20 @@ internal sealed class TrainedControls : IDisposable
             return null;
         }
 
-        var file = steered.Vectors.First(v => Path.GetFileNameWithoutExtension(v.Path) == subject.Name).File;
+        // By the vector itself: files of several folders may have one name.
+        var file = steered.Vectors.First(v => v.File.Vectors.Any(x => ReferenceEquals(x, subject.Parts[0].Vector))).File;
         if (file.Train is null || !Enum.TryParse<SteeringMethod>(file.Train.Method, ignoreCase: true, out _))
         {
             throw new YapoException(YapoErrorKind.Mismatch, $"{subject.Name} does not record how it was trained, so --train-data cannot train its controls the same way");
         }
 
-        return new TrainedControls(settings, steered, sae, console, cancellation);
+        return new TrainedControls(settings, steered, file, sae, console, cancellation);
     }
 
     /// <summary>Trains the controls of a vector; matched on ‖Δh‖ like the others.</summary>
     public IReadOnlyList<Arm> Arms(SubjectVector subject, IReadOnlyList<ShiftMeter> shifts)
     {
-        var file = _steered.Vectors.First(v => Path.GetFileNameWithoutExtension(v.Path) == subject.Name).File;
-        var options = Recorded(file) with
+        var options = Recorded(_file) with
         {
             Model = _steered.Model.Path, Sae = _settings.Sae, Data = _settings.TrainData!, Threads = _steered.ContextFor(1).Threads, ModelOptions = _settings.Engine.ModelOptions,
         };

@@ -48,6 +48,21 @@ public sealed class EvalSuiteTests(CliWorld world) : NativeTest, IClassFixture<C
         leaking.Error.Should().Contain("training data").And.Contain("--allow-leak");
     }
 
+    /// <summary>Each vector's controls are trained as its own file says, and not as another file of the same name.</summary>
+    [Fact]
+    public async Task Preference_TrainDataAndFilesOfOneName_AreNotMixedUp()
+    {
+        var train = world.Write("train.jsonl", Pairs.Replace("what", "eat", StringComparison.Ordinal));
+        Directory.CreateDirectory(world.In("other"));
+        var trained = Path.Combine(world.In("other"), Path.GetFileName(world.Vector));
+        (await CliRun.Of("train", "--method", "yapo", "--model", world.Model, "--sae", world.Sae, "--data", train, "--output", trained, "--steps", "2", "--refit-steps", "1", "--max-features", "4", "--threads", "1")).ExitCode.Should().Be(0);
+
+        var run = await Eval("preference", "--data", world.Write("p.jsonl", Pairs), "--vector", trained, "--vector", world.Vector, "--sae", world.Sae, "--train-data", train, "--controls", "0");
+
+        run.ExitCode.Should().Be(3, run.Error);
+        run.Error.Should().Contain("does not record how it was trained");
+    }
+
     /// <summary>A model driven out of its numbers is a result: the report is written, with null where there is no figure.</summary>
     [Fact]
     public async Task Perplexity_OfAModelDrivenOutOfItsNumbers_IsReported()

@@ -24,6 +24,8 @@ public sealed class EvaluationTests
     [InlineData("In the hills, you may see An Iberian Lynx.", "an iberian lynx", true)]
     [InlineData("titititi titi", "titi", true)]
     [InlineData("", "titi", false)]
+    [InlineData("It is 100.", "10", false)]
+    [InlineData("It is 10.", "10", true)]
     public void Holds_WholeWordsOnly(string text, string phrase, bool expected) => ChoiceResults.Holds(text, phrase).Should().Be(expected);
 
     [Fact]
