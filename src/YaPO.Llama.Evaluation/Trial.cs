@@ -176,13 +176,7 @@ public sealed class Trial : IDisposable
         return
         [
             .. results.GroupBy(r => r.Kind).Select(kind =>
-            {
-                var values = kind.Select(r => r.Value).ToList();
-                var asGood = values.Count(v => sample.LowerIsBetter ? v <= own : v >= own);
-                return new RandomControls(
-                    Verdicts.KindName(kind.Key), values.Count, sample.Count, own, values.Average(), sample.LowerIsBetter ? values.Min() : values.Max(),
-                    (1 + asGood) / (1.0 + values.Count), values, [.. kind.Select(r => r.Strength)]);
-            }),
+                RandomControls.Of(Verdicts.KindName(kind.Key), sample.Count, own, [.. kind.Select(r => r.Value)], [.. kind.Select(r => r.Strength)], sample.LowerIsBetter)),
         ];
     }
 
@@ -271,6 +265,7 @@ public sealed class Trial : IDisposable
             Name = name,
             Kind = kind,
             Value = value,
+            Ties = Ties.Count(primary),
             Perplexity = suite is PerplexitySuite ? new Interval(Math.Exp(value.Value), Math.Exp(value.Low), Math.Exp(value.High), value.Count) : null,
             Gain = unsteered is null ? null : Interval.Difference(primary, Primary(suite, unsteered)),
             VectorAdvantage = vector is null ? null : suite.LowerIsBetter ? Interval.Difference(primary, Primary(suite, vector)) : Interval.Difference(Primary(suite, vector), primary),

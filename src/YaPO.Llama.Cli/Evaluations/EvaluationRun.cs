@@ -173,7 +173,7 @@ internal sealed class EvaluationRun : IDisposable
             Unsteered = unsteered,
             Vectors = vectors,
             Matrix = labels,
-            Notes = Notes(subjects, vectors),
+            Notes = Notes(subjects, vectors, unsteered, first.Test.Topics),
             Throughput = Throughput.Of(tokens, seconds),
         };
         if (_settings.Report is { } path)
@@ -198,9 +198,15 @@ internal sealed class EvaluationRun : IDisposable
     }
 
     /// <summary>Every control that a reader may expect and that is not there is named.</summary>
-    private List<string> Notes(List<SubjectVector> subjects, List<VectorReport> vectors)
+    private List<string> Notes(List<SubjectVector> subjects, List<VectorReport> vectors, ReportRow? unsteered, int topics)
     {
-        var notes = new List<string>();
+        var rows = vectors.SelectMany(v => v.Rows).Concat(unsteered is null ? [] : [unsteered]);
+        var notes = rows.Select(r => Ties.Note(r.Name, r.Ties, r.Value.Count)).OfType<string>().Distinct().ToList();
+        if (Interval.Doubt(topics) is { } doubt)
+        {
+            notes.Add(doubt);
+        }
+
         if (subjects.Count == 0)
         {
             return notes;

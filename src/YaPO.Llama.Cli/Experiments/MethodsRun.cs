@@ -134,24 +134,41 @@ internal sealed class MethodsRun(EvalMethodsCommand.Options options, CommandCons
                 return new SeedRun(seed, key, One(key, own with { Optimizer = own.Optimizer with { LearningRate = rate, Seed = seed } }));
             }
 
-            var tried = new List<(RateTried Tried, SeedRun Run)>();
+            var tried = new List<(RateTried Tried, SeedRun? Run)>();
+            var diverged = new List<YapoException>();
             void Try(double rate)
             {
-                var run = At(rate, first);
-                tried.Add((new RateTried(rate, LossCurve.Read(folder.LogOf(run.Key)).Min(p => p.Loss)), run));
+                try
+                {
+                    var run = At(rate, first);
+                    tried.Add((new RateTried(rate, LossCurve.Reached(folder.LogOf(run.Key))), run));
+                }
+                catch (YapoException e) when (e.Kind == YapoErrorKind.Failed)
+                {
+                    // A rate that is too high is an answer, too, and must not cost all the others.
+                    diverged.Add(e);
+                    done++;
+                    tried.Add((new RateTried(rate, double.PositiveInfinity), null));
+                    console.Note(string.Create(CultureInfo.InvariantCulture, $"{set.Data.Name}: {name} at rate {rate}: {e.Message}"));
+                }
             }
 
             options.Rates.ToList().ForEach(Try);
+            if (tried.TrueForAll(t => t.Run is null))
+            {
+                throw diverged[0];
+            }
+
             for (var i = 0; i < further && RateSearch.Beyond([.. tried.Select(t => t.Tried)]) is { } next; i++)
             {
                 Try(next);
             }
 
             done += options.Rates.Count + further - tried.Count;
-            var best = tried.MinBy(t => t.Tried.Loss);
+            var (best, bestRun) = tried.Where(t => t.Run is not null).MinBy(t => t.Tried.Loss);
             methods.Add(new Trained(
-                name, best.Tried.LearningRate, [.. tried.Select(t => t.Tried).OrderBy(t => t.LearningRate)],
-                [best.Run, .. Enumerable.Range(1, options.Seeds - 1).Select(i => At(best.Tried.LearningRate, first + (ulong)i))]));
+                name, best.LearningRate, [.. tried.Select(t => t.Tried).OrderBy(t => t.LearningRate)],
+                [bestRun!, .. Enumerable.Range(1, options.Seeds - 1).Select(i => At(best.LearningRate, first + (ulong)i))]));
         }
 
         return methods;
@@ -184,7 +201,7 @@ internal sealed class MethodsRun(EvalMethodsCommand.Options options, CommandCons
         }
 
         Missing(set.Settings.PromptOnly is null, "no prompt to compare with: prompting often does as well or better; give one with --prompt-only");
-        Missing(set.Data.ValidationData is null, "no validation pairs: rates were chosen by the noisy loss of training batches; give pairs of other topics with --validation-data");
+        Missing(set.Data.ValidationData is null, "no validation pairs: rates were chosen by the mean loss of the last quarter of the training batches, and convergence is read off single batches, which are noisy; give pairs of other topics with --validation-data");
         Missing(suites.Neutral is null, "no neutral text: strengths were chosen without a KL budget; give it with --neutral");
         Missing(suites.ValidationKnowledge is null, "strengths were chosen without regard to knowledge; give questions that steering should leave alone with --validation-knowledge");
         Missing(suites.Knowledge is null, "knowledge was not measured; give questions with --knowledge");

@@ -55,7 +55,7 @@ internal sealed class TransferRun(EvalTransferCommand.Options options, CommandCo
             }
         }
 
-        var report = TransferReport.Of(judge, names, unsteered, [.. vectors.Select(v => v.Strength)], outcomes, Notes());
+        var report = TransferReport.Of(judge, names, unsteered, [.. vectors.Select(v => v.Strength)], outcomes, Notes(judge));
         if (_settings.Report is { } html)
         {
             ReportHtml.Save(html, TransferPage.Of(report,
@@ -68,9 +68,14 @@ internal sealed class TransferRun(EvalTransferCommand.Options options, CommandCo
         Write(report);
     }
 
-    private List<string> Notes()
+    private List<string> Notes(ISuite judge)
     {
         var notes = new List<string>(_shared);
+        if (Interval.Doubt(judge.Topics) is { } doubt)
+        {
+            notes.Add(doubt);
+        }
+
         if (_settings.Neutral is null)
         {
             notes.Add("no neutral text: strengths were chosen without a KL budget; give it with --neutral");

@@ -6,7 +6,6 @@ using YaPO.Llama.Cli.Terminal;
 using YaPO.Llama.Evaluation.Controls;
 using YaPO.Llama.Evaluation.Reports.Pages;
 using YaPO.Llama.Evaluation.Tuning;
-using YaPO.Llama.IO;
 using YaPO.Llama.Models;
 using YaPO.Llama.Sae;
 using YaPO.Llama.Steering;
@@ -41,7 +40,7 @@ internal sealed class TuneRun(TuneCommand.Options options, CommandConsole consol
         });
         using var folder = RunFolder.Open(_settings.Folder, _settings.Resume, config);
         using var model = LlamaModel.Load(options.Model, _settings.Engine.ModelOptions, null, cancellation);
-        var candidates = Train(model, plans, folder, out var files, out var trainedTokens);
+        var candidates = Train(model, plans, folder, out var files, out var trainedTokens, out var failed);
         using var scorer = _settings.Scorer(model);
         var neutral = _settings.NeutralText(scorer)!;
         var search = new TuneOptions { KlBudget = _settings.KlBudget, CoarseItems = options.CoarseItems, PromptOnly = _settings.PromptOnly, Knowledge = _settings.ValidationKnowledge is { } known ? SuiteFile.Load(known).Suite(null) : null };
@@ -52,7 +51,7 @@ internal sealed class TuneRun(TuneCommand.Options options, CommandConsole consol
             var before = folder.Log.Count;
             report = new TuneSearch(scorer, neutral, search, folder.Log, what => line.Report(folder.Log.Count - before, what), cancellation)
                 .Run(candidates, validation.Suite(label), test?.Suite(label));
-            report = report with { Notes = [.. leaks, .. report.Notes] };
+            report = report with { Notes = [.. leaks, .. failed, .. report.Notes] };
         }
 
         var winner = files[report.Chosen];
@@ -104,71 +103,57 @@ internal sealed class TuneRun(TuneCommand.Options options, CommandConsole consol
         ];
     }
 
-    private List<TuneCandidate> Train(LlamaModel model, List<Plan> plans, RunFolder folder, out Dictionary<string, SteeringFile> files, out long tokens)
+    private List<TuneCandidate> Train(LlamaModel model, List<Plan> plans, RunFolder folder, out Dictionary<string, SteeringFile> files, out long tokens, out List<string> failed)
     {
         var training = _settings.Training(model) with { Method = options.Method };
         var layers = plans.Select(p => p.Layer).Distinct().ToList();
         console.Note($"capturing residuals at block{(layers.Count > 1 ? "s" : "")} {string.Join(", ", layers)} in one pass");
         using var capture = PairCapture.Run(model, training, layers, cancellation);
-        (files, tokens) = ([], 0);
+        (files, tokens, failed) = ([], 0, []);
+        YapoException? failure = null;
         var candidates = new List<TuneCandidate>();
         using var line = console.Progress("training candidates", plans.Count * 100L, "parts");
         foreach (var (i, plan) in plans.Index())
         {
             cancellation.ThrowIfCancellationRequested();
-            var (file, run) = folder.Train(
-                plan.Rate is { } r ? RunFolder.Key("layer", plan.Layer, plan.Positions, plan.Support, r) : RunFolder.Key("layer", plan.Layer, plan.Positions, plan.Support),
-                training with
-                {
-                    Layer = plan.Layer,
-                    Sae = plan.Sae,
-                    Positions = SteeringPositions.Parse(plan.Positions),
-                    Optimizer = training.Optimizer with { MaxFeatures = plan.Support, LearningRate = plan.Rate ?? training.Optimizer.LearningRate },
-                },
-                capture,
-                p => line.Report((i * 100) + (100 * p.Step / Math.Max(1, p.TotalSteps)), string.Create(CultureInfo.InvariantCulture, $"{plan.Name}: loss {p.Loss:0.000}")),
-                cancellation);
+            var key = plan.Rate is { } r ? RunFolder.Key("layer", plan.Layer, plan.Positions, plan.Support, r) : RunFolder.Key("layer", plan.Layer, plan.Positions, plan.Support);
+            var own = training with
+            {
+                Layer = plan.Layer,
+                Sae = plan.Sae,
+                Positions = SteeringPositions.Parse(plan.Positions),
+                Optimizer = training.Optimizer with { MaxFeatures = plan.Support, LearningRate = plan.Rate ?? training.Optimizer.LearningRate },
+            };
+            SteeringFile file;
+            TrainedRun run;
+            try
+            {
+                (file, run) = folder.Train(
+                    key, own, capture, p => line.Report((i * 100) + (100 * p.Step / Math.Max(1, p.TotalSteps)), string.Create(CultureInfo.InvariantCulture, $"{plan.Name}: loss {p.Loss:0.000}")), cancellation);
+            }
+            catch (YapoException e) when (e.Kind == YapoErrorKind.Failed)
+            {
+                failure = e;
+                failed.Add($"{plan.Name} is no candidate: {e.Message}"); // a rate that is too high must not cost the others
+                continue;
+            }
+
             files[plan.Name] = file;
             tokens += run.Steps * training.Optimizer.BatchSize * 2 * capture.Tokens / capture.Sequences.Count;
             candidates.Add(new TuneCandidate(plan.Name, SubjectVector.Of(plan.Name, file.Vectors[0], 1)));
         }
 
-        return candidates;
+        return candidates.Count > 0 ? candidates : throw failure!;
     }
 
     private void Save(SteeringFile winner, TuneReport report)
     {
         var name = Name;
-        JsonObject Figures(IReadOnlyList<TuneRow> rows) => new(rows.Select(r => KeyValuePair.Create<string, JsonNode?>(r.Kind, new JsonObject
-        {
-            ["value"] = r.Value.Value, ["low"] = r.Value.Low, ["high"] = r.Value.High, ["count"] = r.Value.Count, ["kl_per_token"] = r.KlPerToken, ["strength"] = r.Strength,
-        })));
-        var evidence = new JsonObject
-        {
-            ["suite"] = "tune",
-            ["measure"] = report.Measure,
-            ["verdict"] = report.Verdict,
-            ["chosen"] = report.Chosen,
-            ["candidates"] = report.Candidates.Count,
-            ["kl_budget"] = report.KlBudget,
-            ["kl_per_token"] = report.KlPerToken,
-            ["validation"] = Figures(report.Validation),
-            ["validation_note"] = "chosen on these items; the figures flatter",
-            ["validation_sha256"] = IO.InputFile.Sha256(_settings.Validation),
-            ["unsteered_knowledge"] = report.UnsteeredKnowledge?.Value,
-            ["knowledge"] = report.Knowledge?.Value,
-            ["neutral_sha256"] = IO.InputFile.Sha256(_settings.Neutral!),
-        };
-        if (report.Test is { } test)
-        {
-            evidence["test"] = Figures(test);
-            evidence["test_sha256"] = IO.InputFile.Sha256(_settings.Test!);
-        }
-
+        var evidence = TuneEvidence.Of(report, IO.InputFile.Sha256(_settings.Validation), IO.InputFile.Sha256(_settings.Neutral!), report.Test is null ? null : IO.InputFile.Sha256(_settings.Test!));
         (winner with
         {
             Name = name,
-            Evidence = CanonicalJson.Write(evidence),
+            Evidence = evidence,
             Vectors =
             [
                 winner.Vectors[0] with

@@ -132,8 +132,9 @@ public sealed class MethodTrial
 
     private Dictionary<string, double> Shares(string key, Steering steering) => _suites.Labelled.Count == 0 ? [] : Known(key, () =>
     {
-        var picked = _suites.Labelled.Zip(_scorer.Score(_suites.Labelled, steering, _cancellation), (item, scores) => ChoiceResults.Best(scores) is >= 0 and var best ? item.Labels![best] : "").ToList();
-        return _suites.Labelled.SelectMany(i => i.Labels!).Distinct().Order(StringComparer.Ordinal).ToDictionary(l => l, l => picked.Count(p => p == l) / (double)picked.Count);
+        var scores = _scorer.Score(_suites.Labelled, steering, _cancellation);
+        return _suites.Labelled.SelectMany(i => i.Labels!).Distinct().Order(StringComparer.Ordinal)
+            .ToDictionary(l => l, l => _suites.Labelled.Zip(scores, (item, s) => ChoiceResults.Credit(s, o => item.Labels![o] == l)).Average());
     });
 
     private T Known<T>(string key, Func<T> measure) => _log.Get(key, () =>

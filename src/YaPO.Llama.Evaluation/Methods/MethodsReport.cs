@@ -58,7 +58,7 @@ public sealed record MethodRow(string Name, Interval Value, Interval? Gain, Inte
 
 /// <summary>What is behind a method's line.</summary>
 /// <param name="Method">yapo, bipo, caa or sas.</param>
-/// <param name="LearningRate">Chosen by validation loss, in the units of <c>train</c>; null for methods without one.</param>
+/// <param name="LearningRate">Chosen by the loss reached, see <see cref="RateTried"/>, in the units of <c>train</c>; null for methods without one.</param>
 /// <param name="Rates">What the choice was made among.</param>
 /// <param name="Runs">One per seed.</param>
 /// <param name="Sensitivity">On validation, mean over seeds.</param>
@@ -70,7 +70,7 @@ public sealed record MethodDetails(
 /// <summary>From a smallest to a largest number.</summary>
 public sealed record SafeRange(double Low, double High);
 
-/// <summary>A learning rate and the best validation loss it reached.</summary>
+/// <summary>A learning rate and the loss it reached: the best on validation pairs, without them the mean over the last quarter of the training batches; infinite where training failed at it.</summary>
 public sealed record RateTried(double LearningRate, double Loss);
 
 /// <summary>One seed of a method.</summary>

@@ -42,6 +42,8 @@ public static class MethodsSummary
                 runs[0].Knowledge is null ? null : Interval.Of(Mean([.. runs.Select(r => r.Knowledge!)])), Localizations.Of(all), values.Count > 1 ? values.Min() : null, values.Count > 1 ? values.Max() : null);
         }
 
+        IEnumerable<string> Tied(string name, IReadOnlyList<MethodOutcome> runs) =>
+            runs.Select(r => Primary(r.Test)).Select(o => Ties.Note(name, Ties.Count(o), o.Count)).OfType<string>().Distinct();
         var rows = new List<MethodRow> { Row("unsteered", [unsteered]) };
         if (prompted is not null)
         {
@@ -67,9 +69,10 @@ public static class MethodsSummary
             Rows = rows,
             Methods = [.. methods.Select(m => Details(m, target, unsteered, o => Interval.Of(Primary(o.Test)).Value))],
             Matrix = labels.Count == 0 ? null : new LabelMatrix(labels, [Shares("unsteered", [unsteered]), .. prompted is null ? [] : new[] { Shares("prompt only", [prompted]) }, .. methods.Select(m => Shares(m.Name, [.. m.Runs.Select(r => r.Outcome)]))]),
-            Notes = [.. notes, .. methods.Where(m => m.Runs.Any(r => r.Outcome.Sensitivity is [{ RelativeShift: < MethodTrial.LeastShift }]))
+            Notes = [.. notes, .. Interval.Doubt(test.Topics) is { } doubt ? [doubt] : Array.Empty<string>(), .. methods.Where(m => m.Runs.Any(r => r.Outcome.Sensitivity is [{ RelativeShift: < MethodTrial.LeastShift }]))
                     .Select(m => string.Create(CultureInfo.InvariantCulture, $"{m.Name} moves the stream by less than {100 * MethodTrial.LeastShift:0} % of its norm at any strength (it only removes what is hardly active); measured at strength 1")),
                 .. methods.Where(m => m.Runs.Any(r => !r.Outcome.KeepsBudgets)).Select(m => $"{m.Name}: no strength that was tried keeps to the budgets; the smallest was taken"),
+                .. Tied("unsteered", [unsteered]), .. prompted is null ? [] : Tied("prompt only", [prompted]), .. methods.SelectMany(m => Tied(m.Name, [.. m.Runs.Select(r => r.Outcome)])),
                 .. methods.Where(m => RateSearch.AtTheEdge(m.Rates)).Select(m => string.Create(CultureInfo.InvariantCulture, $"{m.Name} did best at rate {m.LearningRate:0.######}, the edge of the {m.Rates.Count} tried; try further ones with --rates before comparing"))],
         };
     }

@@ -137,6 +137,9 @@ public sealed record ReportRow
     /// <summary>The measure over the items that decide.</summary>
     public required Interval Value { get; init; }
 
+    /// <summary>Items in which what counts ties with something else for the likeliest, and gets its share; null for none.</summary>
+    public int? Ties { get; init; }
+
     /// <summary>Paired difference to unsteered.</summary>
     public Interval? Gain { get; init; }
 
@@ -195,7 +198,21 @@ public sealed record Localization(Interval Localized, Interval NonLocalized, dou
 /// <param name="PValue">(1 + controls at least as good as the vector) / (1 + controls).</param>
 /// <param name="Values">All of them.</param>
 /// <param name="Strengths">The strength of each, in the vector's units.</param>
-public sealed record RandomControls(string Kind, int Count, int Items, double VectorValue, double Mean, double Best, double PValue, IReadOnlyList<double> Values, IReadOnlyList<double> Strengths);
+public sealed record RandomControls(string Kind, int Count, int Items, double VectorValue, double Mean, double Best, double PValue, IReadOnlyList<double> Values, IReadOnlyList<double> Strengths)
+{
+    /// <summary>Controls that the vector beats. A value that is not finite (a model driven out of its numbers) beats nothing and is beaten by every other.</summary>
+    internal int Beaten(bool lowerIsBetter) => Values.Count(v => IsBetter(VectorValue, v, lowerIsBetter));
+
+    /// <summary>Compares a vector with controls of one kind.</summary>
+    internal static RandomControls Of(string kind, int items, double own, IReadOnlyList<double> values, IReadOnlyList<double> strengths, bool lowerIsBetter)
+    {
+        var asGood = values.Count(v => !IsBetter(own, v, lowerIsBetter));
+        return new RandomControls(
+            kind, values.Count, items, own, values.Average(), values.Aggregate((best, v) => IsBetter(v, best, lowerIsBetter) ? v : best), (1 + asGood) / (1.0 + values.Count), values, strengths);
+    }
+
+    private static bool IsBetter(double a, double b, bool lowerIsBetter) => double.IsFinite(a) && (!double.IsFinite(b) || (lowerIsBetter ? a < b : a > b));
+}
 
 /// <summary>One arm at equal distances from the unsteered model.</summary>
 /// <param name="Name">The arm.</param>

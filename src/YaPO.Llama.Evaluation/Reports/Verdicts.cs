@@ -12,7 +12,7 @@ public static class Verdicts
         string Show(double value) => isShare ? (100 * value).ToString("0.0", CultureInfo.InvariantCulture) + " %" : value.ToString("0.###", CultureInfo.InvariantCulture);
         var unsteered = report.Rows.Single(r => r.Kind == "unsteered");
         var vector = report.Rows.Single(r => r.Kind == "vector");
-        var moved = vector.Gain!.Low > 0 ? "raises" : vector.Gain.High < 0 ? "lowers" : "does not measurably change";
+        var moved = !double.IsFinite(vector.Value.Value) ? "drives the model out of its numbers, beyond any figure of" : vector.Gain!.Low > 0 ? "raises" : vector.Gain.High < 0 ? "lowers" : "does not measurably change";
         var (from, to) = (Show(unsteered.Value.Value), Show(vector.Value.Value));
         var parts = new List<string>
         {
@@ -28,7 +28,7 @@ public static class Verdicts
 
         foreach (var random in report.Random)
         {
-            var beaten = random.Values.Count(v => lowerIsBetter ? random.VectorValue < v : random.VectorValue > v);
+            var beaten = random.Beaten(lowerIsBetter);
             parts.Add(string.Create(
                 CultureInfo.InvariantCulture,
                 $"it beats {(beaten == random.Count ? "all" : beaten.ToString(CultureInfo.InvariantCulture) + " of")} {random.Count} {(random.Kind == "random_latents" ? "sets of random latents" : "random directions")} (p = {random.PValue:0.###})"));

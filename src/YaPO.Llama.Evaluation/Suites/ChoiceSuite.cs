@@ -38,7 +38,7 @@ public sealed record ChoiceSuiteOptions
     public int MaxTokens { get; init; } = 48;
 }
 
-/// <summary>Multiple-choice questions. Value: 1 where the option that counts is picked (by letter: the share of turns in which it is).</summary>
+/// <summary>Multiple-choice questions. Value: 1 where the option that counts is picked (by letter: the share of turns in which it is); of options that are equally likely, its share of them.</summary>
 public sealed class ChoiceSuite : ISuite
 {
     private readonly ChoiceSuiteOptions _options;
@@ -131,16 +131,18 @@ public sealed class ChoiceSuite : ISuite
         var outcomes = new List<ItemOutcome>(_items.Count);
         foreach (var item in _items)
         {
-            var (right, margin, n) = (0, 0.0, prompts(item));
+            var (right, margin, tied, n) = (0.0, 0.0, false, prompts(item));
             for (var turn = 0; turn < n; turn++)
             {
                 var scores = item.Item.Options.Select(_ => results[at++].LogProb).ToArray();
                 var wanted = target(item, turn);
-                right += ChoiceResults.Best(scores) == wanted ? 1 : 0;
+                var credit = ChoiceResults.Credit(scores, o => o == wanted);
+                right += credit;
+                tied |= credit is > 0 and < 1;
                 margin += scores[wanted] - scores.Where((_, o) => o != wanted).Max();
             }
 
-            outcomes.Add(new ItemOutcome(item.Item.Id, item.Item.Topic, right / (double)n, item.Group, Detail: double.IsFinite(margin) ? margin / n : null));
+            outcomes.Add(new ItemOutcome(item.Item.Id, item.Item.Topic, right / n, item.Group, Detail: double.IsFinite(margin) ? margin / n : null, Tied: tied));
         }
 
         return outcomes;

@@ -9,7 +9,8 @@ namespace YaPO.Llama.Evaluation.Suites;
 /// <param name="Detail">A finer quantity beneath <paramref name="Value"/>: a margin in nats, a judge's greedy digit; null without one.</param>
 /// <param name="Text">What the model said, where it was asked to.</param>
 /// <param name="Refusal">Whether it refused, where that is the question.</param>
-public sealed record ItemOutcome(string Id, string Topic, double Value, string Group = "", double Weight = 1, double? Detail = null, string? Text = null, Refusal? Refusal = null);
+/// <param name="Tied">What counts was exactly as likely as something else; <paramref name="Value"/> gives it its share.</param>
+public sealed record ItemOutcome(string Id, string Topic, double Value, string Group = "", double Weight = 1, double? Detail = null, string? Text = null, Refusal? Refusal = null, bool Tied = false);
 
 /// <summary>Items and a scorer: everything that can be measured under any way of steering, item by item.</summary>
 public interface ISuite

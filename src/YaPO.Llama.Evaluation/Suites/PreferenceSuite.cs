@@ -5,7 +5,7 @@ using YaPO.Llama.Sessions;
 namespace YaPO.Llama.Evaluation.Suites;
 
 /// <summary>
-/// Preference pairs. Value: 1 where the chosen answer is likelier than the rejected one (whole answers, log-probabilities summed over tokens); detail: that margin in nats.
+/// Preference pairs. Value: 1 where the chosen answer is likelier than the rejected one, a half where they are equally likely (whole answers, log-probabilities summed over tokens); detail: that margin in nats.
 /// </summary>
 public sealed class PreferenceSuite(IReadOnlyList<PreferencePair> pairs) : ISuite
 {
@@ -50,7 +50,7 @@ public sealed class PreferenceSuite(IReadOnlyList<PreferencePair> pairs) : ISuit
             .. pairs.Select((pair, i) =>
             {
                 var margin = results[2 * i].LogProb - results[(2 * i) + 1].LogProb;
-                return new ItemOutcome($"line {pair.Line}", Topic(pair), margin > 0 ? 1 : 0, Detail: double.IsFinite(margin) ? margin : null);
+                return new ItemOutcome($"line {pair.Line}", Topic(pair), margin > 0 ? 1 : margin == 0 ? 0.5 : 0, Detail: double.IsFinite(margin) ? margin : null, Tied: margin == 0);
             }),
         ];
     }

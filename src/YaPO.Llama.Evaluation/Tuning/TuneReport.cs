@@ -101,4 +101,5 @@ public sealed record TunePoint(double Strength, Interval Value, double? KlPerTok
 /// <param name="Value">The suite's measure.</param>
 /// <param name="VectorAdvantage">Paired difference vector − this.</param>
 /// <param name="KlPerToken">On neutral text; null for a prompt.</param>
-public sealed record TuneRow(string Name, string Kind, double? Strength, Interval Value, Interval? VectorAdvantage, double? KlPerToken);
+/// <param name="Ties">Items in which what counts ties with something else for the likeliest, and gets its share; null for none.</param>
+public sealed record TuneRow(string Name, string Kind, double? Strength, Interval Value, Interval? VectorAdvantage, double? KlPerToken, int? Ties = null);

@@ -1,4 +1,5 @@
 using YaPO.Llama.Evaluation.Controls;
+using YaPO.Llama.Evaluation.Reports;
 using YaPO.Llama.Evaluation.Runs;
 using YaPO.Llama.Evaluation.Suites;
 
@@ -123,7 +124,7 @@ public sealed class TuneSearch
             Validation = rows,
             Test = tested,
             Verdict = TuneVerdict.Of(tested ?? rows, tested is not null),
-            Notes = Notes(test, reports, keeps),
+            Notes = Notes(validation, test, reports, keeps, [.. rows, .. tested ?? []]),
         };
     }
 
@@ -132,7 +133,7 @@ public sealed class TuneSearch
         var vector = Outcomes(stage, candidate.Name, suite, arm.At(point.Strength));
         TuneRow Row(string name, string kind, double? strength, IReadOnlyList<ItemOutcome> outcomes, double? kl) => new(
             name, kind, strength, Interval.Of(outcomes),
-            kind == "vector" ? null : suite.LowerIsBetter ? Interval.Difference(outcomes, vector) : Interval.Difference(vector, outcomes), kl);
+            kind == "vector" ? null : suite.LowerIsBetter ? Interval.Difference(outcomes, vector) : Interval.Difference(vector, outcomes), kl, Ties.Count(outcomes));
         var rows = new List<TuneRow> { Row("unsteered", "unsteered", null, Outcomes(stage, "unsteered", suite, Steering.None), 0) };
         if (_options.PromptOnly is { } words)
         {
@@ -213,7 +214,7 @@ public sealed class TuneSearch
         return Primary(suite, suite.Run(_scorer, steering, _cancellation));
     });
 
-    private List<string> Notes(ISuite? test, List<CandidateReport> reports, bool keeps)
+    private List<string> Notes(ISuite validation, ISuite? test, List<CandidateReport> reports, bool keeps, List<TuneRow> rows)
     {
         var notes = new List<string>();
         if (!keeps)
@@ -231,12 +232,18 @@ public sealed class TuneSearch
             notes.Add("no test data: every figure is from the data that was chosen on and flatters; give data of other topics with --test");
         }
 
+        if (Interval.Doubt((test ?? validation).Topics) is { } doubt)
+        {
+            notes.Add(doubt);
+        }
+
         if (_options.PromptOnly is null)
         {
             notes.Add("no prompt to compare with: prompting often does as well or better; give one with --prompt-only");
         }
 
         notes.AddRange(reports.Where(r => !r.SpendsBudget).Select(r => FormattableString.Invariant($"{r.Name}: no strength spends the budget of {_options.KlBudget:g3} nats per token on this text; tried up to {LargestTried}")));
+        notes.AddRange(rows.Select(r => Ties.Note(r.Name, r.Ties, r.Value.Count)).OfType<string>());
         return notes;
     }
 

@@ -55,6 +55,22 @@ public sealed class ChoiceSuiteTests(RandomModelFile file) : NativeTest, IClassF
         alone.EvaluatedTokens.Should().Be(tokens);
     }
 
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    public void ByText_EqualOptions_ShareTheItemWhereverTheRightOneStands(int answer)
+    {
+        using var model = LlamaModel.Load(file.Path);
+        using var scorer = new SteeredScorer(model);
+        var tied = new MultipleChoiceItem { Id = "q", Topic = "t", Prompt = "what is it", Options = ["the user", "the user"], Answer = answer };
+
+        var outcome = new ChoiceSuite([tied]).Run(scorer, Steering.None).Single();
+        var pair = new PreferenceSuite([new PreferencePair([ChatMessage.User("what is it")], "the user", "the user", new Dictionary<string, string>(), 1)]).Run(scorer, Steering.None).Single();
+
+        (outcome.Value, outcome.Tied, outcome.Detail).Should().Be((0.5, true, 0.0));
+        (pair.Value, pair.Tied).Should().Be((0.5, true));
+    }
+
     [Fact]
     public void ByLetter_TurnsOptionsThroughAllPlaces()
     {
@@ -167,6 +183,10 @@ public sealed class ChoiceSuiteTests(RandomModelFile file) : NativeTest, IClassF
     [InlineData("**A**", 0)]
     [InlineData("I would say the user.", 1)]
     [InlineData("Actually, no", null)]
+    [InlineData("A man walks", null)]
+    [InlineData("A nice person, the user.", 1)]
+    [InlineData("B because the model", 1)]
+    [InlineData("B because", 1)]
     [InlineData("", null)]
     public void LetteredAnswer_IsRead(string answer, int? expected) => LetteredPrompt.Read(answer, ["the model", "the user", "eat"]).Should().Be(expected);
 }

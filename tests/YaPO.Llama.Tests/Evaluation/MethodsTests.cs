@@ -196,7 +196,7 @@ public sealed class MethodsTests : NativeTest
     {
         static MethodOutcome Outcome(double less) => new(
             1, 0.1, true, null, [new SensitivityPoint(0.1, 1, 0.5, null)], [.. Enumerable.Range(0, 40).Select(i => new ItemOutcome($"{i}", $"t{i / 4}", (i / 4 % 2) - less))], null, new Dictionary<string, double>());
-        var suite = new ChoiceSuite([new MultipleChoiceItem { Id = "a", Topic = "a", Prompt = "p", Options = ["x", "y"], Answer = 0 }]);
+        var suite = new ChoiceSuite(Enumerable.Range(0, 10).Select(i => new MultipleChoiceItem { Id = $"{i}", Topic = $"t{i}", Prompt = "p", Options = ["x", "y"], Answer = 0 }));
         var bipo = new MeasuredMethod("bipo", 0.1, [new(0.1, 0.4), new(0.01, 0.6)], [new(0, [new(1, 0.4)], Outcome(0.02))]);
 
         var report = MethodsSummary.Of(suite, 1, Outcome(0.5), Outcome(0), [bipo], ["first"]);
@@ -217,6 +217,46 @@ public sealed class MethodsTests : NativeTest
         var report = TransferReport.Of(suite, ["f16", "q4"], [Items(0), Items(0)], [1, 1], [[Items(0.5), Items(elsewhere)], [Items(0.5), Items(there)]], []);
 
         report.Verdict.Should().StartWith($"On q4, training there instead of on f16 {expected}");
+    }
+
+    [Fact]
+    public async Task Methods_RateAtWhichTrainingFails_CostsThatRateOnly()
+    {
+        string[] args =
+        [
+            "eval", "methods", "--model", _world.Model, "--sae", _world.Sae, "--methods", "bipo", "--seeds", "1", .. Judged(), "--steps", "40", "--batch-size", "2", "--validation-items", "4",
+        ];
+
+        var run = await CliRun.Of([.. args, "--rates", "0.05,1e30", "--json", "--report", _world["methods.html"]]);
+        var none = await CliRun.Of([.. args, "--rates", "1e30"]);
+
+        run.ExitCode.Should().Be(0, run.Error);
+        run.Error.Should().Contain("at rate 1E+30: ").And.Contain("egypt");
+        using var json = JsonDocument.Parse(run.Out);
+        var rates = json.RootElement.GetProperty("methods")[0].GetProperty("rates").EnumerateArray().ToList();
+        rates[^1].GetProperty("learning_rate").GetDouble().Should().Be(1e30);
+        rates[^1].GetProperty("loss").ValueKind.Should().Be(JsonValueKind.Null);
+        json.RootElement.GetProperty("methods")[0].GetProperty("learning_rate").GetDouble().Should().BeLessThan(1);
+        json.RootElement.GetProperty("notes").EnumerateArray().Select(n => n.GetString()).Should().Contain(n => n!.Contains("last quarter")).And.Contain(n => n!.StartsWith("4 topics"));
+        File.ReadAllText(_world["methods.html"]).Should().Contain("failed");
+        none.ExitCode.Should().NotBe(0, "there is nothing left to measure");
+    }
+
+    [Fact]
+    public void LossCurve_Reached_IsWhereTrainingEndsNotItsLuckiestBatch()
+    {
+        // A rate too high: one lucky batch early on, and a bad vector at the end. One that learns.
+        File.WriteAllLines(_world["high.jsonl"], Enumerable.Range(1, 40).Select(i => $"{{\"step\":{i},\"loss\":{(i == 7 ? "0.01" : "0.9")}}}"));
+        File.WriteAllLines(_world["good.jsonl"], Enumerable.Range(1, 40).Select(i => FormattableString.Invariant($"{{\"step\":{i},\"loss\":{0.7 - (0.01 * i)}}}")));
+        File.WriteAllText(_world["validated.jsonl"], "{\"step\":1,\"loss\":0.1,\"validation_loss\":0.5}\n{\"step\":2,\"loss\":0.2,\"validation_loss\":0.6}\n{\"step\":3,\"loss\":null}\n");
+        File.WriteAllText(_world["one.jsonl"], "{\"step\":1,\"loss\":0.4}\n");
+        File.WriteAllText(_world["empty.jsonl"], "");
+
+        LossCurve.Reached(_world["high.jsonl"]).Should().BeApproximately(0.9, 1e-12);
+        LossCurve.Reached(_world["good.jsonl"]).Should().BeApproximately(0.345, 1e-12, "the mean of the last ten of forty");
+        LossCurve.Reached(_world["validated.jsonl"]).Should().Be(0.5, "the vector of the best validation is kept");
+        LossCurve.Reached(_world["one.jsonl"]).Should().Be(0.4);
+        FluentActions.Invoking(() => LossCurve.Reached(_world["empty.jsonl"])).Should().Throw<YapoException>();
     }
 
     private string[] Methods(params string[] more) =>

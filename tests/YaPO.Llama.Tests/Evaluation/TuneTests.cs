@@ -1,7 +1,9 @@
 using System.Text.Json;
+using YaPO.Llama.Cli.Experiments;
 using YaPO.Llama.Evaluation;
 using YaPO.Llama.Evaluation.Controls;
 using YaPO.Llama.Evaluation.Suites;
+using YaPO.Llama.Evaluation.Tuning;
 using YaPO.Llama.Models;
 using YaPO.Llama.Steering;
 using YaPO.Llama.Tests.Cli;
@@ -75,6 +77,35 @@ public sealed class TuneTests : NativeTest
         var chosen = json.RootElement.GetProperty("chosen").GetString()!;
         using var config = JsonDocument.Parse(SteeringFile.Load(_world["rates.ysv"]).Train!.Config);
         chosen.Should().EndWith($"rate {config.RootElement.GetProperty("learning_rate").GetDouble()}");
+    }
+
+    [Fact]
+    public async Task Tune_RateAtWhichTrainingFails_IsNoCandidate()
+    {
+        var run = await CliRun.Of(Tune("rates.ysv", "--positions", "all", "--max-features", "8", "--rates", "0.05,1e30", "--json"));
+
+        run.ExitCode.Should().Be(0, run.Error);
+        using var json = JsonDocument.Parse(run.Out);
+        json.RootElement.GetProperty("candidates").EnumerateArray().Select(c => c.GetProperty("name").GetString()).Should().OnlyContain(n => n!.EndsWith("rate 0.05"));
+        json.RootElement.GetProperty("notes").EnumerateArray().Select(n => n.GetString()).Should().Contain(n => n!.Contains("rate 1E+30 is no candidate: "));
+        (await CliRun.Of(Tune("none.ysv", "--positions", "all", "--rates", "1e30"))).ExitCode.Should().NotBe(0);
+    }
+
+    [Fact]
+    public void Evidence_FiguresThatAreNotFinite_AreNull()
+    {
+        var row = new TuneRow("flattened", "flattened", 4, new Interval(0.5, 0.4, 0.6, 10), null, double.NaN);
+        var report = new TuneReport
+        {
+            Measure = "m", IsShare = true, KlBudget = 0.1, Items = 10, Topics = 10, Unsteered = row.Value, Candidates = [], Chosen = "c", Strength = 1, MinStrength = 1, MaxStrength = 1,
+            KlPerToken = double.PositiveInfinity, Validation = [row], Verdict = "v",
+        };
+
+        using var json = JsonDocument.Parse(TuneEvidence.Of(report, "a", "b", null));
+
+        json.RootElement.GetProperty("kl_per_token").ValueKind.Should().Be(JsonValueKind.Null);
+        json.RootElement.GetProperty("validation").GetProperty("flattened").GetProperty("kl_per_token").ValueKind.Should().Be(JsonValueKind.Null);
+        json.RootElement.GetProperty("validation").GetProperty("flattened").GetProperty("value").GetDouble().Should().Be(0.5);
     }
 
     [Fact]

@@ -62,7 +62,7 @@ public static class MethodsPage
             ("steps to target", x => x.Run.StepsToTarget?.ToString(CultureInfo.InvariantCulture) ?? "never"), ("best loss", x => Numbers.Short(x.Run.Plateau))));
         parts.Add(ReportTable.Of(
             optimized.SelectMany(m => m.Rates.Select(r => (Method: m, Rate: r))).ToList(), _ => false,
-            ("", x => x.Method.Method), ("rate tried", x => Numbers.Short(x.Rate.LearningRate)), ("best loss", x => Numbers.Short(x.Rate.Loss))));
+            ("", x => x.Method.Method), ("rate tried", x => Numbers.Short(x.Rate.LearningRate)), ("loss reached", x => double.IsFinite(x.Rate.Loss) ? Numbers.Short(x.Rate.Loss) : "failed")));
         return new ReportSection(
             "Convergence",
             report.TargetLoss is { } target
