@@ -16,6 +16,7 @@ public sealed class ModelLocator
     /// <summary>Environment variable with further model folders, separated like <c>PATH</c>.</summary>
     public const string DirectoryVariable = "YAPO_MODEL_DIR";
 
+    private const string VectorExtension = ".ysv";
     private const int DepthLimit = 4;
     private const int FileLimit = 2000;
 
@@ -88,32 +89,38 @@ public sealed class ModelLocator
 
     /// <summary>
     /// Resolves a vector file: the path as given when it exists, else a file of that name in a <c>vectors</c> folder (or anywhere) under the model
-    /// folders, so that a bare <c>egypt.ysv</c> finds <c>models/demo/vectors/egypt.ysv</c>.
+    /// folders, so that a bare <c>egypt.ysv</c> finds <c>models/demo/vectors/egypt.ysv</c>. Where nothing has the name as it stands, <c>.ysv</c> is tried behind it.
     /// </summary>
-    /// <exception cref="YapoException">Not found; the message says where it was looked for.</exception>
+    /// <exception cref="YapoException">Not found; the message says where it was looked for, and which vectors there are.</exception>
     public string ResolveVector(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        if (File.Exists(path))
+        var bare = Path.GetFileName(path) == path;
+        foreach (var candidate in new[] { path, path + VectorExtension })
         {
-            return path;
-        }
-
-        if (Path.GetFileName(path) == path)
-        {
-            foreach (var folder in Folders)
+            if (File.Exists(candidate))
             {
-                // Compared as a name, not as a pattern: "*.ysv" must not find anything.
-                if (Files(folder, "*" + Path.GetExtension(path)).Where(f => Path.GetFileName(f) == path).OrderBy(f => f.Length).ThenBy(f => f, StringComparer.Ordinal).FirstOrDefault() is { } found)
-                {
-                    return found;
-                }
+                return candidate;
+            }
+
+            if (bare && FindByName(candidate) is { } found)
+            {
+                return found;
             }
         }
 
-        throw new YapoException(
-            YapoErrorKind.Io,
-            $"cannot read {path}: there is no such file" + (Path.GetFileName(path) == path ? $", nor one of that name under {List(Folders)}" : ""));
+        throw new YapoException(YapoErrorKind.Io, $"cannot read {path}: there is no such file" + (bare ? $", nor one of that name under {List(Folders)}{OtherVectors()}" : ""));
+    }
+
+    // Compared as a name, not as a pattern: "*.ysv" must not find anything.
+    private string? FindByName(string name) => Folders
+        .Select(folder => Files(folder, "*" + Path.GetExtension(name)).Where(f => Path.GetFileName(f) == name).OrderBy(f => f.Length).ThenBy(f => f, StringComparer.Ordinal).FirstOrDefault())
+        .FirstOrDefault(found => found is not null);
+
+    private string OtherVectors()
+    {
+        var names = Folders.SelectMany(folder => Files(folder, "*" + VectorExtension)).Select(f => Path.GetFileName(f)!).Distinct().Order(StringComparer.Ordinal).ToArray();
+        return names.Length == 0 ? "" : $"; there are {string.Join(", ", names.Take(8))}{(names.Length > 8 ? $" and {names.Length - 8} more" : "")}";
     }
 
     /// <summary>Finds a model with the fingerprint of <paramref name="wanted"/>.</summary>

@@ -97,7 +97,9 @@ public sealed class ModelLocatorTests : IDisposable
 
         locator.ResolveVector("egypt.ysv").Should().Be(vector);
         locator.ResolveVector(vector).Should().Be(vector);
-        locator.Invoking(l => l.ResolveVector("cairo.ysv")).Should().Throw<YapoException>().WithMessage($"*cairo.ysv*{folder}*").Which.Kind.Should().Be(YapoErrorKind.Io);
+        locator.ResolveVector("egypt").Should().Be(vector, "the extension may be left out");
+        locator.ResolveVector(vector[..^".ysv".Length]).Should().Be(vector);
+        locator.Invoking(l => l.ResolveVector("cairo.ysv")).Should().Throw<YapoException>().WithMessage($"*cairo.ysv*{folder}; there are egypt.ysv").Which.Kind.Should().Be(YapoErrorKind.Io);
         locator.Invoking(l => l.ResolveVector("*.ysv")).Should().Throw<YapoException>("a name is no pattern");
         locator.Invoking(l => l.ResolveVector("x/egypt.ysv")).Should().Throw<YapoException>("a path with a folder means that folder");
     }
