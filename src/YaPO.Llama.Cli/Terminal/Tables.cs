@@ -5,22 +5,47 @@ namespace YaPO.Llama.Cli.Terminal;
 /// <summary>What people read on stdout: tables and name–value lists, without escape sequences when redirected.</summary>
 internal static class Tables
 {
-    /// <summary>Writes a table; the cells are plain text.</summary>
+    private const int CellFrame = 3; // a border and a space on either side
+
+    /// <summary>
+    /// Writes a table; the cells are plain text. Columns that no row fills are left out. Where the terminal is too narrow for the words of a row side by side, every row becomes a list
+    /// of its own.
+    /// </summary>
     public static void WriteTable(this CommandConsole console, IReadOnlyList<string> headers, IEnumerable<IReadOnlyList<string>> rows)
     {
-        var table = new Table { Border = console.IsOutputInteractive ? TableBorder.Rounded : TableBorder.Ascii };
-        foreach (var header in headers)
+        var cells = rows.ToList();
+        var filled = Enumerable.Range(0, headers.Count).Where(c => c == 0 || cells.Count == 0 || cells.Exists(row => row[c].Length > 0)).ToList();
+        var least = 1 + filled.Sum(c => CellFrame + cells.Select(row => row[c]).Append(headers[c]).Max(LongestWord));
+        if (least > console.Width)
         {
-            table.AddColumn(new TableColumn(Markup.Escape(header)));
+            WriteRecords(console, [.. filled.Select(c => headers[c])], [.. cells.Select(row => filled.ConvertAll(c => row[c]))]);
+            return;
         }
 
-        foreach (var row in rows)
+        var table = new Table { Border = console.IsOutputInteractive ? TableBorder.Rounded : TableBorder.Ascii };
+        foreach (var column in filled)
         {
-            table.AddRow([.. row.Select(Markup.Escape)]);
+            table.AddColumn(new TableColumn(Markup.Escape(headers[column])));
+        }
+
+        foreach (var row in cells)
+        {
+            table.AddRow([.. filled.Select(column => Markup.Escape(row[column]))]);
         }
 
         console.Ansi().Write(table);
     }
+
+    // The first column names the row: it stands alone, and what is said of it follows, indented.
+    private static void WriteRecords(CommandConsole console, IReadOnlyList<string> headers, IReadOnlyList<IReadOnlyList<string>> rows)
+    {
+        foreach (var row in rows)
+        {
+            console.WriteList(Enumerable.Range(0, headers.Count).Where(c => c == 0 || row[c].Length > 0).Select(c => (c == 0 ? headers[c] : $"  {headers[c]}", (string?)row[c])));
+        }
+    }
+
+    private static int LongestWord(string text) => text.Split(' ', '\n').Max(word => word.Length);
 
     /// <summary>A Spectre console over stdout: colours and box characters for a person, plain text when redirected.</summary>
     public static IAnsiConsole Ansi(this CommandConsole console)

@@ -71,6 +71,43 @@ public class TerminalTests
     }
 
     [Fact]
+    public void WriteTable_ColumnThatNoRowFills_IsLeftOut()
+    {
+        using var output = new StringWriter();
+        using var console = new CommandConsole(TextReader.Null, output, TextWriter.Null, new Interrupts());
+
+        console.WriteTable(["feature", "label", "value"], [["619", "", "1.5"], ["49", "", ""]]);
+
+        output.ToString().Should().Contain("feature").And.Contain("value").And.NotContain("label");
+    }
+
+    [Theory]
+    [InlineData(40, false)]
+    [InlineData(30, true)]
+    public void WriteTable_TooNarrowForItsWords_BecomesAListPerRow(int width, bool records)
+    {
+        using var output = new StringWriter { NewLine = "\n" };
+        using var console = new CommandConsole(TextReader.Null, output, TextWriter.Null, new Interrupts()) { Width = width };
+
+        console.WriteTable(["feature", "promotes", "effect"], [["619", "rane tourists", "0.758"], ["1943", "village", ""]]);
+
+        if (records)
+        {
+            output.ToString().Should().Be("feature     619\n  promotes  rane tourists\n  effect    0.758\nfeature     1943\n  promotes  village\n");
+        }
+        else
+        {
+            output.ToString().Should().Contain("| feature |").And.Contain("rane tourists");
+        }
+    }
+
+    [Theory]
+    [InlineData("a/b-c_1.gguf", "a/b-c_1.gguf")]
+    [InlineData("mein Vektor.ysv", "'mein Vektor.ysv'")]
+    [InlineData("it's $HOME", "'it'\\''s $HOME'")]
+    public void Quoted_Path_IsOneWordOfAShell(string path, string expected) => Paths.Quoted(path).Should().Be(expected);
+
+    [Fact]
     public void WriteJsonLine_NonAscii_StaysReadableOnOneLine()
     {
         using var output = new StringWriter { NewLine = "\n" };
