@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Help;
 using System.CommandLine.Invocation;
 using YaPO.Llama.Cli.Errors;
 using YaPO.Llama.Cli.Options;
@@ -25,7 +26,8 @@ internal static class CommandLineProgram
     {
         var shared = new SharedOptions();
         var parsed = BuildRoot(shared, commands, console).Parse(args, Parser);
-        if (parsed.Action is ParseErrorAction)
+        // "--help" behind a command that does not exist would show the help of another and call that success.
+        if (parsed.Action is ParseErrorAction || (parsed.Action is HelpAction && parsed.UnmatchedTokens.Count > 0 && parsed.CommandResult.Command.Subcommands.Count > 0))
         {
             UsageErrors.Report(parsed, console);
             return ExitCodes.Usage;

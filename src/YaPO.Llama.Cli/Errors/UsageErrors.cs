@@ -1,12 +1,16 @@
 using System.CommandLine;
+using System.Text.RegularExpressions;
 using YaPO.Llama.Cli.Terminal;
 
 namespace YaPO.Llama.Cli.Errors;
 
 /// <summary>Wrong usage: says what was wrong, what may have been meant, and where the help is.</summary>
-internal static class UsageErrors
+internal static partial class UsageErrors
 {
     private const int MostSuggestions = 3;
+
+    /// <summary>Options that take what is easily typed without them, by how it ends; anything else may be a prompt.</summary>
+    private static readonly (string End, string Option)[] Homes = [(".ysv", "--vector"), (".gguf", "--model"), (".jsonl", "--data"), ("", "--prompt")];
 
     /// <summary>Writes the errors of a failed parse to stderr; of a typo only what was probably meant.</summary>
     public static void Report(ParseResult parsed, CommandConsole console)
@@ -18,15 +22,28 @@ internal static class UsageErrors
             console.Error.WriteLine($"error: '{token}' is unknown; did you mean {string.Join(" or ", near)}?");
         }
 
+        if (typos.Count == 0 && parsed.UnmatchedTokens is [var lone, ..] && HomeOf(lone, command) is { } option)
+        {
+            console.Error.WriteLine($"error: '{lone}' stands alone; did you mean {option} {Paths.Quoted(lone)}?");
+            typos.Add((lone, [option]));
+        }
+
+        if (typos.Count == 0 && command.Subcommands.Count > 0 && parsed.UnmatchedTokens is [var unknown, ..])
+        {
+            console.Error.WriteLine($"error: '{unknown}' is no {(unknown.StartsWith('-') ? "option" : "command")} of '{PathOf(parsed)}'");
+            console.Error.WriteLine(CommandsOf(command));
+            typos.Add((unknown, []));
+        }
+
         // What else is wrong mostly follows from the typo: its value stands alone, and the option that was meant is missing.
-        foreach (var message in typos.Count > 0 ? [] : parsed.Errors.Select(e => e.Message).Distinct(StringComparer.Ordinal))
+        foreach (var message in typos.Count > 0 ? [] : parsed.Errors.Select(e => Plain(e.Message)).Distinct(StringComparer.Ordinal))
         {
             console.Error.WriteLine($"error: {message}");
         }
 
         if (command.Subcommands.Count > 0 && parsed.UnmatchedTokens.Count == 0)
         {
-            console.Error.WriteLine($"commands: {string.Join(", ", command.Subcommands.Select(c => c.Name))}");
+            console.Error.WriteLine(CommandsOf(command));
         }
 
         console.Error.WriteLine($"See '{PathOf(parsed)} --help'.");
@@ -37,6 +54,11 @@ internal static class UsageErrors
     internal static IReadOnlyList<string> Suggestions(string token, Command command)
     {
         token = token.Split('=')[0];
+        if (token.TrimStart('-').Length < 2)
+        {
+            return []; // every other letter is as near
+        }
+
         var limit = Math.Max(2, token.Length / 3);
         var options = command.Options.Concat(command.Parents.OfType<Command>().SelectMany(p => p.Options).Where(o => o.Recursive));
         return
@@ -51,6 +73,20 @@ internal static class UsageErrors
                 .Select(x => x.Name),
         ];
     }
+
+    private static string CommandsOf(Command command) => $"commands: {string.Join(", ", command.Subcommands.Select(c => c.Name))}";
+
+    private static string? HomeOf(string token, Command command) => token.StartsWith('-') || command.Subcommands.Count > 0 || command.Arguments.Count > 0
+        ? null
+        : Homes.Where(home => token.EndsWith(home.End, StringComparison.OrdinalIgnoreCase)).Select(home => home.Option).FirstOrDefault(name => command.Options.Any(o => o.Name == name || o.Aliases.Contains(name)));
+
+    /// <summary>The parser's message without names of .NET types.</summary>
+    internal static string Plain(string message) => NotOfType().Match(message) is { Success: true } m
+        ? $"{m.Groups["option"].Value} '{m.Groups["value"].Value}' is no {(m.Groups["type"].Value is "Single" or "Double" ? "number" : "whole number")}"
+        : message;
+
+    [GeneratedRegex(@"^Cannot parse argument '(?<value>.*)' for option '(?<option>[^']+)' as expected type 'System\.(Nullable`1\[System\.)?(?<type>Single|Double|Int32|Int64|UInt32|UInt64)\]?'\.$", RegexOptions.Singleline)]
+    private static partial Regex NotOfType();
 
     // Fewer than three letters begin too many names.
     private static bool BeginAlike(string a, string b) =>

@@ -95,7 +95,38 @@ public class CommandLineProgramTests
         var run = await CliRun.With(console => [Returning(console, 0)], "", "work", "--threads", "many");
 
         run.ExitCode.Should().Be(ExitCodes.Usage);
-        run.Error.Should().Contain("many");
+        run.Error.Should().Contain("--threads 'many' is no whole number").And.NotContain("System.");
+    }
+
+    [Fact]
+    public async Task RunAsync_UnknownCommandWithHelp_IsNoSuccess()
+    {
+        var run = await CliRun.With(console => [Returning(console, 0)], "", "tokenize", "--help");
+
+        run.ExitCode.Should().Be(ExitCodes.Usage);
+        run.Error.Should().Contain("'tokenize' is no command of 'yapo-llama'").And.Contain("commands: work");
+        run.Out.Should().BeEmpty();
+    }
+
+    [Theory]
+    [InlineData("What do people eat?", "generate", "-p", "--prompt 'What do people eat?'")]
+    [InlineData("egypt.ysv", "chat", "--vector", "--vector egypt.ysv")]
+    [InlineData("model.gguf", "doctor", "--model", "--model model.gguf")]
+    public async Task RunAsync_ValueWithoutItsOption_NamesTheOption(string token, string command, string option, string advice)
+    {
+        var run = await CliRun.Of(command, token);
+
+        run.ExitCode.Should().Be(ExitCodes.Usage);
+        run.Error.Should().Contain(advice, $"{option} takes it").And.Contain($"yapo-llama {command} --help");
+    }
+
+    [Fact]
+    public async Task RunAsync_UnknownSingleLetter_GuessesNothing()
+    {
+        var run = await CliRun.Of("chat", "-p", "hello");
+
+        run.ExitCode.Should().Be(ExitCodes.Usage);
+        run.Error.Should().Contain("'-p'").And.NotContain("did you mean");
     }
 
     [Fact]
