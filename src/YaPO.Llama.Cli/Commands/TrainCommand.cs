@@ -266,7 +266,10 @@ internal static class TrainCommand
         text.WriteLine(Line($"wrote {training.Output}, {Sizes.Text(result.Bytes)}: {training.MethodName} at layer {string.Join(" and ", vectors.Select(v => v.Layer))}, {string.Join(" and ", vectors.Select(v => v.Kind == VectorKind.Sparse ? $"{v.K} of {v.Sae!.Width} features" : "dense"))}, {result.Seconds:0.0} s"));
         foreach (var (v, impact) in vectors.Zip(result.Impacts))
         {
-            text.WriteLine(Line($"  at strength 1{(vectors.Count > 1 ? $", block {v.Layer}" : "")}: ‖Δh‖/‖h‖ {100 * impact.RelativeMean:0.0} %, negative mass {100 * v.NegativeMass:0.0} %, tokens with a clipped feature {100 * impact.ClippedRows:0.0} %, distance from the flattened vector {100 * impact.FlattenGap:0.0} %"));
+            var clipping = v.Kind == VectorKind.Sparse
+                ? Line($", negative mass {100 * v.NegativeMass:0.0} %, tokens with a clipped feature {100 * impact.ClippedRows:0.0} %, distance from the flattened vector {100 * impact.FlattenGap:0.0} %")
+                : ""; // a direction clips nothing and is its own flattened vector
+            text.WriteLine(Line($"  at strength 1{(vectors.Count > 1 ? $", block {v.Layer}" : "")}: ‖Δh‖/‖h‖ {100 * impact.RelativeMean:0.0} %{clipping}"));
         }
 
         if (pruning is not null)
@@ -288,6 +291,8 @@ internal static class TrainCommand
         {
             console.Warn($"{result.Shortened} prompts were longer than --max-tokens {training.MaxTokens} and lost tokens after their header");
         }
+
+        console.Note($"try it: yapo-llama chat --model {Paths.Quoted(training.Model)} --vector {Paths.Quoted(training.Output)}");
     }
 
     private static int Support(SteeringVector v) => v.Kind == VectorKind.Sparse ? v.K : v.Value.Length;

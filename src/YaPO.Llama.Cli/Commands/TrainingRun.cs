@@ -24,10 +24,11 @@ internal static class TrainingRun
                     .Report(p.Step, double.IsNaN(p.Loss) ? p.Details : string.Create(CultureInfo.InvariantCulture, $"loss {p.Loss:0.000}, {p.Details}"), p.Remaining > TimeSpan.Zero ? p.Remaining : null)),
                 CancellationToken.None).ConfigureAwait(false);
         }
-        catch (OperationCanceledException) when (checkpointFolder is not null)
+        catch (OperationCanceledException)
         {
             console.EndProgress();
-            console.Note(CheckpointFolder.Holds(checkpointFolder)
+            console.Note(checkpointFolder is null ? "stopped; nothing was kept. With --checkpoint DIR a stopped run can go on where it was."
+                : CheckpointFolder.Holds(checkpointFolder)
                 ? $"stopped; the state is in {checkpointFolder}. Go on with the same command and --resume."
                 : "stopped before the first step: there is nothing to resume yet");
             throw;

@@ -35,6 +35,11 @@ public sealed record PreferencePair(IReadOnlyList<ChatMessage> Prompt, string Ch
             return Of(line.Text("question"), line.Text("answer_matching_behavior"), line.Text("answer_not_matching_behavior"), line.Number, line.Bad);
         }
 
+        if (line.Has("prompt") && line.Has("chosen") && !line.Has("rejected"))
+        {
+            throw line.Bad("field 'rejected' is missing; 'yapo-llama data rejected' lets the model write its own answers for such lines");
+        }
+
         var chosen = line.Messages("chosen", ChatMessage.AssistantRole);
         var rejected = line.Messages("rejected", ChatMessage.AssistantRole);
         ChatMessage[] prompt;

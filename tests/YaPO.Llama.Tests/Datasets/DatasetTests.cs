@@ -39,7 +39,7 @@ public sealed class DatasetTests : IDisposable
     }
 
     [Theory]
-    [InlineData("{\"prompt\": \"q\", \"chosen\": \"c\"}", "*line 2: field 'rejected' is missing; the line has prompt, chosen")]
+    [InlineData("{\"prompt\": \"q\", \"chosen\": \"c\"}", "*line 2: field 'rejected' is missing; 'yapo-llama data rejected' lets the model write*")]
     [InlineData("{\"prompt\": 3, \"chosen\": \"c\", \"rejected\": \"d\"}", "*line 2: field 'prompt' must be a string or a list*found the number 3")]
     [InlineData("{\"prompt\": [], \"chosen\": \"c\", \"rejected\": \"d\"}", "*line 2:*found an empty array")]
     [InlineData("{\"prompt\": [{\"role\": \"tool\", \"content\": \"x\"}], \"chosen\": \"c\", \"rejected\": \"d\"}", "*line 2: role 'tool'*")]
