@@ -45,8 +45,7 @@ internal static class BenchSteeringCommand
 
     internal static Task<int> HandleAsync(Options options, CommandConsole console, CancellationToken cancellation)
     {
-        console.RouteNativeLog();
-        using var model = LlamaModel.Load(options.Model, options.Engine.ModelOptions, cancellation: cancellation);
+        using var model = console.LoadModel(options.Model, options.Engine.ModelOptions, cancellation);
         using var sae = options.Sae is { } file ? SaeFile.Open(InputFile.Require(file)) : null;
         var threads = options.Engine.Threads > 0 ? options.Engine.Threads : model.Info.ParameterCount < ContextOptions.SmallModel ? 1 : 0;
         if (MachineLoad.Warning(MachineLoad.Average(), Environment.ProcessorCount, threads) is { } busy)

@@ -64,8 +64,7 @@ internal static class DoctorCommand
         checks.AddRange(VulkanDrivers.Find(build, devices).Select(remark => new Check(remark.Subject, true, remark.Detail)));
         if (options.Model is { } model && build is not null)
         {
-            console.RouteNativeLog();
-            checks.Add(CheckModel(InputFile.Require(model), options.Engine, cancellation));
+            checks.Add(CheckModel(InputFile.Require(model), options.Engine, console, cancellation));
         }
 
         if (options.Json)
@@ -125,9 +124,9 @@ internal static class DoctorCommand
     }
 
     // Attaches a zero vector to each block in turn: the graph is built with the hook or the attachment is refused.
-    private static Check CheckModel(string path, EngineSettings engine, CancellationToken cancellation)
+    private static Check CheckModel(string path, EngineSettings engine, CommandConsole console, CancellationToken cancellation)
     {
-        using var model = LlamaModel.Load(path, engine.ModelOptions, cancellation: cancellation);
+        using var model = console.LoadModel(path, engine.ModelOptions, cancellation);
         using var context = new LlamaContext(model, new ContextOptions { ContextSize = 64, BatchSize = 32, Threads = engine.Threads });
         var refused = new List<string>();
         for (var layer = 0; layer < model.Info.LayerCount; layer++)

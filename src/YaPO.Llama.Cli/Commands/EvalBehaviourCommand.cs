@@ -1,5 +1,6 @@
 using System.CommandLine;
 using YaPO.Llama.Cli.Evaluations;
+using YaPO.Llama.Cli.Machine;
 using YaPO.Llama.Cli.Options;
 using YaPO.Llama.Cli.Terminal;
 using YaPO.Llama.Datasets;
@@ -69,7 +70,7 @@ internal static class EvalBehaviourCommand
         var rules = options.Rules is null ? null : RuleJudge.Load(options.Rules);
         using var run = EvaluationRun.Open(settings, console, cancellation);
         run.Note(leaks);
-        using var judgeModel = options.Judge is null ? null : LlamaModel.Load(Errors.InputFile.Require(options.Judge), settings.Engine.ModelOptions, cancellation: cancellation);
+        using var judgeModel = options.Judge is null ? null : console.LoadModel(Errors.InputFile.Require(options.Judge), settings.Engine.ModelOptions, cancellation);
         using var judge = judgeModel is null ? null : new ModelJudge(
             judgeModel, options.Behaviour ?? "", options.Rubric is null ? null : File.ReadAllText(Errors.InputFile.Require(options.Rubric)),
             new ScoringOptions { Threads = run.Steered.ContextFor(1).Threads, Sequences = settings.Parallel });

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using YaPO.Llama.Cli.Errors;
+using YaPO.Llama.Cli.Machine;
 using YaPO.Llama.Cli.Options;
 using YaPO.Llama.Cli.Terminal;
 using YaPO.Llama.Inspection;
@@ -49,8 +50,7 @@ internal static class SaeEvalCommand
         InputFile.Require(options.Data);
         using var sae = SaeFile.Open(options.Sae);
         BaseModelCheck.Require(InputFile.Require(options.Model), sae, console);
-        console.RouteNativeLog();
-        using var model = LlamaModel.Load(options.Model, options.Engine.ModelOptions, cancellation: cancellation);
+        using var model = console.LoadModel(options.Model, options.Engine.ModelOptions, cancellation);
         var windows = Limit(TextCorpus.Read(options.Data, model, Math.Min(options.Window, Math.Max(3, model.Info.TrainingContext))), options.MaxTokens);
         SaeEvaluationReport report;
         var work = 4L * windows.Sum(w => (long)w.Length); // as SaeEvaluation runs the text

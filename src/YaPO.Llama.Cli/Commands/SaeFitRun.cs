@@ -1,4 +1,5 @@
 using YaPO.Llama.Cli.Errors;
+using YaPO.Llama.Cli.Machine;
 using YaPO.Llama.Cli.Options;
 using YaPO.Llama.Cli.Terminal;
 using YaPO.Llama.Models;
@@ -16,8 +17,7 @@ internal static class SaeFitRun
     /// <exception cref="YapoException">The model does not fit the SAE's shape, or the text is too short.</exception>
     public static SaeFitResult Run(SaeFile sae, string modelPath, string? text, EngineSettings engine, CommandConsole console, CancellationToken cancellation)
     {
-        console.RouteNativeLog();
-        using var model = LlamaModel.Load(modelPath, engine.ModelOptions, cancellation: cancellation);
+        using var model = console.LoadModel(modelPath, engine.ModelOptions, cancellation);
         using var progress = console.Progress("checking the fit", 100, "%");
         var options = new SaeFitOptions
         {

@@ -92,8 +92,6 @@ internal static class VectorInfoCommand
             ("trained by", file.Train is { } t ? string.Join(", ", new[] { t.Method, t.Engine, t.Seed is { } s ? $"seed {s}" : "" }.Where(x => x.Length > 0)) : null),
             ("made from", file.Parents.Count > 0 ? string.Join(", ", file.Parents) : null),
         ]);
-        Section(console, "trained with", file.Train?.Config ?? "");
-        Section(console, "evidence, as the file reports it about itself", file.Evidence);
         console.Out.WriteLine();
         console.WriteTable(
             ["vector", "kind", "layer", "K of F", "strength", "positions", "negative"],
@@ -108,12 +106,14 @@ internal static class VectorInfoCommand
             [
                 (v.Name, v.PositiveMeans.Length > 0 ? $"positive strength means {v.PositiveMeans}" : "does not say what positive strength does"),
                 ("  norm", Norms(v)),
-                ("  SAE", v.Sae is { } sae ? string.Join(", ", new[] { sae.Name, $"{SaeActivationName.Of(sae.Activation)}{(sae.TopK > 0 ? $" {sae.TopK}" : "")}", sae.Source, sae.Sha256 }.Where(t => t.Length > 0)) : null),
+                ("  SAE", v.Sae is { } sae ? string.Join(", ", new[] { sae.Name, $"{SaeActivationName.Of(sae.Activation)}{(sae.TopK > 0 ? $" {sae.TopK}" : "")}", Short(sae.Source), sae.Sha256 }.Where(t => t.Length > 0)) : null),
                 ("  SAE license", Given(v.Sae?.License ?? "")),
                 ("  SAE credit", Given(v.Sae?.Attribution ?? "")),
             ]);
         }
 
+        Section(console, "trained with", file.Train?.Config ?? "");
+        Section(console, "evidence, as the file reports it about itself", file.Evidence);
         foreach (var v in file.Vectors.Where(v => v.K > 0 && options.Top > 0))
         {
             console.Out.WriteLine();
@@ -138,6 +138,9 @@ internal static class VectorInfoCommand
             console.WriteList(rows);
         }
     }
+
+    // An SAE trained here carries its settings, which fill a screen; --json has them.
+    private static string Short(string source) => source.IndexOf(" {", StringComparison.Ordinal) is > 0 and var end ? source[..end] : source;
 
     private static IEnumerable<int> Largest(SteeringVector v, int count) =>
         Enumerable.Range(0, v.K).OrderByDescending(j => Math.Abs(v.Value[j])).ThenBy(j => j).Take(count);

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using YaPO.Llama.Cli.Errors;
+using YaPO.Llama.Cli.Machine;
 using YaPO.Llama.Cli.Options;
 using YaPO.Llama.Cli.Terminal;
 using YaPO.Llama.Models;
@@ -81,8 +82,7 @@ internal static class VectorVerifyCommand
         }
 
         cancellation.ThrowIfCancellationRequested();
-        console.RouteNativeLog();
-        using var model = LlamaModel.Load(options.Model, options.Engine.ModelOptions, cancellation: cancellation);
+        using var model = console.LoadModel(options.Model, options.Engine.ModelOptions, cancellation);
         checks.AddRange(VectorVerification.Attached(file, model, sae));
         return checks;
     }

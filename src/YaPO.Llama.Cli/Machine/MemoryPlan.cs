@@ -1,3 +1,4 @@
+using YaPO.Llama.Cli.Terminal;
 using YaPO.Llama.Gguf;
 using YaPO.Llama.Models;
 using YaPO.Llama.Sae;
@@ -64,10 +65,13 @@ internal sealed class MemoryPlan : IDisposable
         var wanted = context ?? Math.Clamp(most / 4, Math.Min(LeastContext, most), 4096);
         var fits = devices.Select(bytes => new DeviceFit(bytes, Blocks(wanted, bytes - reserve), Largest(bytes - reserve, most, cancellation))).ToList();
         int[] shown = [wanted, .. fits.Select(f => f.LargestContext).Where(c => c > 0)];
-        return new MemoryPlanResult(_model.Path, _model.Info.Description, _model.Info.LayerCount, _model.Info.TrainingContext, wanted, Batch, reserve, [.. shown.Distinct().Order().Select(Need)], fits);
+        return new MemoryPlanResult(_model.Path, Describe(_model.Info), _model.Info.LayerCount, _model.Info.TrainingContext, wanted, Batch, reserve, [.. shown.Distinct().Order().Select(Need)], fits);
     }
 
     public void Dispose() => _model.Dispose();
+
+    // llama.cpp knows the names of the usual sizes only and writes "?B" for the others.
+    private static string Describe(ModelInfo info) => info.Description.Replace("?B", $"{Sizes.Count(info.ParameterCount)} parameters,", StringComparison.Ordinal);
 
     /// <summary>Measured once for each length.</summary>
     internal MemoryNeed Need(int context)

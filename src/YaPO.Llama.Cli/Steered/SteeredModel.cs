@@ -47,8 +47,7 @@ internal sealed class SteeredModel : IDisposable
             }
         }
 
-        console.RouteNativeLog();
-        var model = LlamaModel.Load(path, engine.ModelOptions, cancellation: cancellation);
+        var model = console.LoadModel(path, engine.ModelOptions, cancellation);
         console.Note($"model {Paths.Short(path)} ({Describe(model, identity)}): {why}");
         foreach (var vector in vectors)
         {

@@ -97,9 +97,14 @@ internal sealed class GgufParser(FileStream stream, string path)
 
             var type = (GgmlType)(int)U32();
             var offset = U64();
-            if (offset > (ulong)_length || offset % (ulong)alignment != 0)
+            if (offset % (ulong)alignment != 0)
             {
-                throw Bad($"tensor '{name}': its offset {offset} is beyond the file or no multiple of the alignment {alignment}");
+                throw Bad($"tensor '{name}': its offset {offset} is no multiple of the alignment {alignment}");
+            }
+
+            if (offset > (ulong)_length)
+            {
+                throw Bad($"tensor '{name}' begins at byte {offset:N0} of the data, the whole file has {_length:N0}; is the download complete?");
             }
 
             try
@@ -124,7 +129,7 @@ internal sealed class GgufParser(FileStream stream, string path)
             tensors[i] = tensors[i] with { Offset = dataStart + tensors[i].Offset };
             if (tensors[i].Bytes > _length - tensors[i].Offset)
             {
-                throw Bad($"tensor '{tensors[i].Name}' ends at byte {tensors[i].Offset + tensors[i].Bytes:N0}, the file has {_length:N0}; is it truncated?");
+                throw Bad($"tensor '{tensors[i].Name}' ends at byte {tensors[i].Offset + tensors[i].Bytes:N0}, the file has {_length:N0}; is the download complete?");
             }
         }
 

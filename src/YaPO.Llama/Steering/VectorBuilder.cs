@@ -30,9 +30,14 @@ public static class VectorBuilder
         Array.Sort(sorted, values);
         for (var j = 0; j < sorted.Length; j++)
         {
-            if (sorted[j] < 0 || sorted[j] >= sae.Info.Width || (j > 0 && sorted[j] == sorted[j - 1]))
+            if (sorted[j] < 0 || sorted[j] >= sae.Info.Width)
             {
-                throw new YapoException(YapoErrorKind.InvalidArgument, $"feature {sorted[j]} is out of range 0 … {sae.Info.Width - 1} or given twice");
+                throw new YapoException(YapoErrorKind.InvalidArgument, $"feature {sorted[j]} is out of range: {sae.Path} has features 0 … {sae.Info.Width - 1}");
+            }
+
+            if (j > 0 && sorted[j] == sorted[j - 1])
+            {
+                throw new YapoException(YapoErrorKind.InvalidArgument, $"feature {sorted[j]} is given twice");
             }
         }
 

@@ -18,6 +18,28 @@ public sealed class ShippedDemoTests
         run.Error.Should().Contain($"{vector}.ysv").And.Contain(".gguf", "it says which vector and model it took");
     }
 
+    [Theory]
+    [InlineData("egypt:3", "strength 3 (outside the 0 to 1 that the file calls sensible)")]
+    [InlineData("egypt:-0.5", "strength -0.5 (outside the 0 to 1")]
+    [InlineData("egypt:0.8", "strength 0.8, layer 2")]
+    [InlineData("egypt", "strength 0.5 (recommended)")]
+    public void Generate_Strength_IsHeldAgainstTheFilesOwnRange(string spec, string said)
+    {
+        var run = CliProcess.Run(Repository.Root, "", "generate", "-p", "hi", "--vector", spec, "-n", "1");
+
+        run.ExitCode.Should().Be(0, run.Error);
+        run.Error.Should().Contain(said);
+    }
+
+    [Fact]
+    public void Generate_DeviceThatIsNotThere_SaysWhereToLook()
+    {
+        var run = CliProcess.Run(Repository.Root, "", "generate", "-p", "hi", "--vector", "egypt", "--device", "CUDA99");
+
+        run.ExitCode.Should().Be(2);
+        run.Error.Should().Contain("there is no device \"CUDA99\"").And.Contain("CPU").And.Contain("yapo-llama doctor").And.Contain("docs/devices.md");
+    }
+
     [Fact]
     public void Models_Together_AreSmallEnoughToClone()
     {

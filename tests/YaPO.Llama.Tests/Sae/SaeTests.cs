@@ -158,7 +158,7 @@ public sealed class SaeTests : IDisposable
         vector.Labels.Should().Equal("c");
         sae.Identity.Should().Be(SteeringFile.Sha256(path), "an SAE trained here is identified by its file");
         FluentActions.Invoking(() => VectorBuilder.FromFeatures(sae, [FeatureSpec.Parse("1:2xmax")], "x")).Should().Throw<YapoException>().WithMessage("*largest activation of feature 1 is not known*");
-        FluentActions.Invoking(() => VectorBuilder.FromFeatures(sae, [FeatureSpec.Parse("3:1")], "x")).Should().Throw<YapoException>().WithMessage("*feature 3 is out of range 0 … 2*");
+        FluentActions.Invoking(() => VectorBuilder.FromFeatures(sae, [FeatureSpec.Parse("3:1")], "x")).Should().Throw<YapoException>().WithMessage("*feature 3 is out of range: *max.gguf has features 0 … 2");
         FluentActions.Invoking(() => VectorBuilder.FromFeatures(sae, [FeatureSpec.Parse("1:1"), FeatureSpec.Parse("1:2")], "x")).Should().Throw<YapoException>().WithMessage("*feature 1*given twice*");
     }
 
