@@ -9,9 +9,9 @@ internal static class LeakCheck
     /// <summary>A prompt and where it stands; its topic, where the data says one.</summary>
     internal sealed record Place(string Prompt, string File, int Line, string? Topic = null);
 
-    /// <summary>Compares prompts, whatever their case and surrounding space.</summary>
-    /// <exception cref="YapoException">A test prompt stands in the other data, and <paramref name="allowed"/> is false.</exception>
-    public static void Require(IEnumerable<Place> test, IEnumerable<Place> other, string what, bool allowed, CommandConsole console)
+    /// <summary>Compares prompts, whatever their case and surrounding space. <paramref name="allowed"/>: the command's --allow-leak; null where it has none.</summary>
+    /// <exception cref="YapoException">A test prompt stands in the other data, and that is not allowed.</exception>
+    public static void Require(IEnumerable<Place> test, IEnumerable<Place> other, string what, bool? allowed, CommandConsole console)
     {
         var seen = new Dictionary<string, Place>(StringComparer.OrdinalIgnoreCase);
         foreach (var place in other)
@@ -28,9 +28,9 @@ internal static class LeakCheck
         var first = leaks[0];
         var there = seen[first.Prompt.Trim()];
         var message = $"{leaks.Count} test prompt{(leaks.Count > 1 ? "s" : "")} also stand{(leaks.Count > 1 ? "" : "s")} in the {what}: {first.File}, line {first.Line} is {there.File}, line {there.Line} (\"{Short(first.Prompt)}\")";
-        if (!allowed)
+        if (allowed != true)
         {
-            throw new YapoException(YapoErrorKind.Format, $"{message}. A figure on such data proves nothing; take them out, or use --allow-leak");
+            throw new YapoException(YapoErrorKind.Format, $"{message}. A figure on such data proves nothing; take them out{(allowed is null ? "" : ", or use --allow-leak")}");
         }
 
         console.Warn($"{message}; evaluated all the same (--allow-leak)");
