@@ -36,7 +36,7 @@ internal sealed record ExperimentSettings(
     private const int MostNeutral = 2048;
 
     /// <summary>Every file that is read.</summary>
-    public IEnumerable<string> Inputs => Sets.SelectMany(s => new[] { s.Data, s.ValidationData, s.Validation, s.Test }).Append(Neutral).Append(ValidationKnowledge).OfType<string>().Distinct();
+    public IEnumerable<string> Inputs => Roles().Select(r => r.Path).OfType<string>().Distinct();
 
     /// <summary>The same settings for one of the data sets; <c>{label}</c> in the prompt stands for its label, <c>{Label}</c> for the label with its first letter in upper case.</summary>
     public ExperimentSettings For(ExperimentData set) => this with
@@ -86,6 +86,7 @@ internal sealed record ExperimentSettings(
     /// <summary>Canonical JSON of what decides the numbers, file contents included.</summary>
     public string Config(string command, IEnumerable<string> files, JsonObject own)
     {
+        var hashes = new Dictionary<string, string>(StringComparer.Ordinal);
         var json = new JsonObject
         {
             ["command"] = command,
@@ -96,10 +97,16 @@ internal sealed record ExperimentSettings(
             ["label"] = string.Join(',', Sets.Select(s => s.Label)),
             ["prompt_only"] = PromptOnly,
             ["own"] = own,
-            ["files"] = new JsonArray([.. Inputs.Concat(files).Select(f => (JsonNode)InputFile.Sha256(f))]),
+            ["files"] = new JsonArray([.. Roles().Concat(files.Select(f => ("file", (string?)f))).Select(x => (JsonNode)(x.Item2 is { } path ? $"{x.Item1} {Hash(path)}" : x.Item1))]),
         };
         return CanonicalJson.Write(json);
+
+        string Hash(string path) => hashes.TryGetValue(path, out var known) ? known : hashes[path] = InputFile.Sha256(path);
     }
+
+    /// <summary>Every file with what it is for: the same files in other parts make another run.</summary>
+    private IEnumerable<(string Role, string? Path)> Roles() =>
+        Sets.SelectMany(s => new[] { ("data", s.Data), ("validation_data", s.ValidationData), ("validation", s.Validation), ("test", s.Test) }).Append(("neutral", Neutral)).Append(("validation_knowledge", ValidationKnowledge));
 }
 
 /// <summary>The options of these commands.</summary>

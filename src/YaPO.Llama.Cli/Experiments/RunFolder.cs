@@ -1,4 +1,6 @@
 using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
 using YaPO.Llama.Evaluation.Runs;
 using YaPO.Llama.Steering;
 using YaPO.Llama.Training;
@@ -19,6 +21,9 @@ internal sealed record TrainedRun(double? ValidationLoss, long Steps, double Sec
 /// </summary>
 internal sealed class RunFolder : IDisposable
 {
+    // A file name may have 255 bytes on most systems.
+    private const int LongestPart = 64;
+
     private readonly string _path;
     private readonly bool _temporary;
 
@@ -81,9 +86,16 @@ internal sealed class RunFolder : IDisposable
         }
     }
 
-    /// <summary>A run's name from its parts.</summary>
-    public static string Key(params object[] parts) =>
-        string.Join('-', parts.Select(p => string.Concat(string.Create(CultureInfo.InvariantCulture, $"{p}").Select(c => char.IsAsciiLetterOrDigit(c) || c == '.' ? c : '_'))));
+    /// <summary>
+    /// A run's name from its parts, one that files can have. Parts that differ give names that differ: where a character cannot stand in it, a hash of the part does, since two names in a script other
+    /// than ours would be the same row of underscores, and the second run would take the first one's vector for its own.
+    /// </summary>
+    public static string Key(params object[] parts) => string.Join('-', parts.Select(p =>
+    {
+        var text = string.Create(CultureInfo.InvariantCulture, $"{p}");
+        var plain = string.Concat(text.Take(LongestPart).Select(c => char.IsAsciiLetterOrDigit(c) || c == '.' ? c : '_'));
+        return plain == text ? plain : $"{plain}.{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)))[..12]}";
+    }));
 
     private string Made(string name) => Directory.CreateDirectory(Path.Combine(_path, name)).FullName;
 }

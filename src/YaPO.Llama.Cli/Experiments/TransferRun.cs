@@ -36,6 +36,7 @@ internal sealed class TransferRun(EvalTransferCommand.Options options, CommandCo
         }));
         var (chooser, judge) = (validation.Suite(_settings.Label), test.Suite(_settings.Label));
         var names = options.Models.Select(m => Path.GetFileNameWithoutExtension(m)).ToList();
+        names = names.Distinct(StringComparer.OrdinalIgnoreCase).Count() == names.Count ? names : [.. options.Models]; // files of several folders may have one name
         var vectors = options.Models.Select((path, i) => Train(path, names[i], chooser, folder)).ToList();
         var (unsteered, outcomes) = (new List<List<ItemOutcome>>(), vectors.Select(_ => new List<IReadOnlyList<ItemOutcome>>()).ToList());
         foreach (var (path, name) in options.Models.Zip(names))

@@ -220,6 +220,71 @@ public sealed class MethodsTests : NativeTest
     }
 
     [Fact]
+    public void Key_PartsThatDiffer_NameDifferentRuns()
+    {
+        object[][] parts = [["مصر", "yapo"], ["قطر", "yapo"], ["a-b", "c"], ["a", "b-c"], ["a_b", "c"], ["a b", "c"], [new string('é', 400)], [new string('é', 401)], ["egypt", 0.05], ["egypt", 1e30]];
+
+        var keys = parts.Select(p => RunFolder.Key(p)).ToList();
+
+        keys.Should().OnlyHaveUniqueItems().And.OnlyContain(k => k.Length < 200 && k.All(c => char.IsAsciiLetterOrDigit(c) || "._-".Contains(c)));
+        keys.Should().Contain("egypt-0.05", "names that can stand as they are do");
+    }
+
+    /// <summary>Names in a script that file names of ours do not hold: each set's vectors are its own.</summary>
+    [Fact]
+    public async Task Methods_SetsNamedInAnotherScript_AreNotMixedUp()
+    {
+        File.WriteAllText(_world["two.jsonl"], string.Concat(File.ReadLines(_world.Data).Reverse().Select(l => l + "\n")));
+        string Questions(int first, int right) => string.Concat(Enumerable.Range(first, 4).Select(i => $"{{\"prompt\": \"what is {i} here?\", \"options\": [\"the tea\", \"a user\"], \"answer\": {right}, \"topic\": \"t{i}\"}}\n"));
+        File.WriteAllText(_world["questions.jsonl"], Questions(0, 0));
+        File.WriteAllText(_world["test.jsonl"], Questions(4, 0));
+        foreach (var (from, to) in new[] { (_world.Data, "مصر"), (_world["two.jsonl"], "قطر") })
+        {
+            File.Copy(from, _world[to + ".jsonl"]);
+        }
+
+        var run = await CliRun.Of(
+            "eval", "methods", "--model", _world.Model, "--sae", _world.Sae, "--methods", "bipo", "--rates", "0.05", "--seeds", "1", "--steps", "2", "--batch-size", "2", "--validation-items", "4",
+            "--data", _world["مصر.jsonl"], "--data", _world["قطر.jsonl"], "--validation", _world["questions.jsonl"], "--test", _world["test.jsonl"], "--threads", "1", "--workers", "1", "--checkpoint", _world["state"]);
+
+        run.ExitCode.Should().Be(0, run.Error);
+        var vectors = Directory.GetFiles(_world["state/vectors"]);
+        vectors.Should().HaveCount(2, "one of each set");
+        File.ReadAllBytes(vectors[0]).Should().NotEqual(File.ReadAllBytes(vectors[1]));
+    }
+
+    [Fact]
+    public async Task Transfer_FilesOfOneNameInTwoFolders_AreTwoModels()
+    {
+        Directory.CreateDirectory(_world["other"]);
+        var copy = Path.Combine(_world["other"], Path.GetFileName(_world.Model));
+        File.Copy(_world.Model, copy);
+
+        var run = await CliRun.Of(["eval", "transfer", "--model", _world.Model, "--model", copy, "--method", "caa", "--layer", "0", .. Judged(), "--strengths", "0.5,1", "--json"]);
+
+        run.ExitCode.Should().Be(0, run.Error);
+        using var json = JsonDocument.Parse(run.Out);
+        json.RootElement.GetProperty("run_on").EnumerateArray().Select(n => n.GetString()).Should().Equal(_world.Model, copy);
+        json.RootElement.GetProperty("notes").EnumerateArray().Select(n => n.GetString()).Should().Contain(n => n!.StartsWith("4 topics"));
+    }
+
+    [Fact]
+    public async Task Methods_SameFilesInOtherParts_AreAnotherRun()
+    {
+        string[] Args(params string[] files) =>
+        [
+            "eval", "methods", "--model", _world.Model, "--sae", _world.Sae, "--methods", "caa", "--data", _world.Data, "--label", "egypt", "--threads", "1", "--workers", "1", "--checkpoint", _world["state"], .. files,
+        ];
+        _ = Judged();
+
+        var first = await CliRun.Of(Args("--validation", _world["questions.jsonl"], "--test", _world["test.jsonl"], "--neutral", _world["neutral.txt"]));
+        var swapped = await CliRun.Of(Args("--validation", _world["questions.jsonl"], "--test", _world["test.jsonl"], "--validation-knowledge", _world["neutral.txt"], "--resume"));
+
+        first.ExitCode.Should().Be(0, first.Error);
+        swapped.ExitCode.Should().Be(3);
+    }
+
+    [Fact]
     public async Task Methods_RateAtWhichTrainingFails_CostsThatRateOnly()
     {
         string[] args =
