@@ -50,7 +50,7 @@ internal static class ServeCommand
             DefaultValueFactory = _ => 0,
             HelpName = "N",
         }.Within(0, 1 << 27);
-        var queue = new Option<int>("--queue") { Description = "Answers that may wait; more are refused with status 429.", DefaultValueFactory = _ => 64, HelpName = "N" }.Within(0, 100_000);
+        var queue = new Option<int>("--queue") { Description = "Answers that may wait; more are refused with status 429. Where there are several API keys, those of one key may take half of the places.", DefaultValueFactory = _ => 64, HelpName = "N" }.Within(0, 100_000);
         var chunk = new Option<int>("--prefill-chunk")
         {
             Description = "Prompt tokens evaluated in one step beside running answers: more is faster for the new request, less is smoother for the others.",
@@ -128,7 +128,7 @@ internal static class ServeCommand
                     Cells = options.Cells,
                     PrefillChunk = options.PrefillChunk,
                     QueueLimit = options.Queue,
-                    QueueLimitPerClient = options.Queue,
+                    QueueLimitPerClient = keys.Count > 1 ? Math.Max(1, options.Queue / 2) : options.Queue, // nobody is kept out by another key's crowd
                     Context = served.Context,
                 },
             },

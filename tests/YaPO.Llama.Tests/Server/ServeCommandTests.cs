@@ -76,6 +76,36 @@ public sealed partial class ServeCommandTests : IDisposable
         ((int)locked.StatusCode).Should().Be(401);
     }
 
+    [Fact]
+    public async Task Serve_SeveralKeys_OneCannotTakeAllPlacesOfTheQueue()
+    {
+        using var world = new CliWorld();
+        var keys = world.Write("keys.txt", "first-key-of-ours-1234\nsecond-key-of-ours-1234\n");
+        using var process = CliProcess.Start(
+            world.Folder, "serve", "--model", "model.gguf", "--api-key-file", keys, "--port", "0", "--parallel", "1", "--queue", "4", "--ctx-size", "50000", "--kv-cells", "50000", "--grace", "0", "--threads", "1");
+        var address = Address(process);
+        using var leave = new CancellationTokenSource();
+        Task<HttpResponseMessage> Ask(string key, int tokens, CancellationToken cancellation = default)
+        {
+            var request = new HttpRequestMessage(HttpMethod.Post, new Uri(address, "/v1/completions")) { Content = JsonContent.Create(new { prompt = "x", max_tokens = tokens, ignore_eos = true }) };
+            request.Headers.Authorization = new("Bearer", key);
+            return http.SendAsync(request, cancellation);
+        }
+
+        var crowd = Enumerable.Range(0, 8).Select(_ => Ask("first-key-of-ours-1234", 49_000, leave.Token)).ToList();
+        var refused = await Task.WhenAny(crowd); // one runs, two wait, and the others are refused
+        var other = Ask("second-key-of-ours-1234", 1);
+        var early = await Task.WhenAny(other, Task.Delay(TimeSpan.FromSeconds(1)));
+        await leave.CancelAsync(); // the crowd goes home
+        using var answer = await other;
+
+        ((int)(await refused).StatusCode).Should().Be(429);
+        early.Should().NotBe(other, "it waits, and is not refused");
+        ((int)answer.StatusCode).Should().Be(200, await answer.Content.ReadAsStringAsync());
+        process.Interrupt();
+        process.Finish();
+    }
+
     [Theory]
     [InlineData(2)]
     [InlineData(2, "--model", "model.gguf", "--port", "70000")]
