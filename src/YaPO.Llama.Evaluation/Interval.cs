@@ -52,6 +52,21 @@ public sealed record Interval(double Value, double Low, double High, int Count)
             : throw new ArgumentException("differences are taken over the same items");
 
     /// <summary>
+    /// The difference best − other, where the best of several was picked on the same items: the most of many is high by luck, too, so the lower end is that of an interval at 1 − 5 % / picked
+    /// (Bonferroni), above 0 by luck alone no more often than where nothing was picked. The upper end needs no correction: what beats the best of them beats each.
+    /// </summary>
+    /// <param name="best">The one that was picked.</param>
+    /// <param name="other">What was not among those picked from.</param>
+    /// <param name="picked">How many it was picked from.</param>
+    /// <exception cref="ArgumentException">The items differ.</exception>
+    internal static Interval OfBest(IReadOnlyList<ItemOutcome> best, IReadOnlyList<ItemOutcome> other, int picked)
+    {
+        var plain = Difference(best, other);
+        var groups = Groups([.. best.Zip(other)], x => x.First.Topic, x => (x.First.Value - x.Second.Value) * x.First.Weight, x => x.First.Weight);
+        return plain with { Low = Bootstrap(groups, (sum, weight) => sum / weight, Resamples, picked).Low };
+    }
+
+    /// <summary>
     /// What a reader of intervals over so many topics must know; null where nothing. A bootstrap over few topics is too narrow: over topics that scatter normally, 95 % intervals hold the true mean
     /// in 80 % of the cases for 4 topics, 86 % for 6, 90 % for 10 and 94 % for 40 (2000 simulated data sets each).
     /// </summary>
@@ -68,7 +83,7 @@ public sealed record Interval(double Value, double Low, double High, int Count)
         return groups.Length > 1 ? groups : [.. items.Select(i => (numerator(i), denominator(i)))];
     }
 
-    private static (double Low, double High) Bootstrap((double Sum, double Weight)[] groups, Func<double, double, double> mean, int resamples)
+    private static (double Low, double High) Bootstrap((double Sum, double Weight)[] groups, Func<double, double, double> mean, int resamples, int comparisons = 1)
     {
         var means = new double[resamples];
         var state = 0x9E3779B97F4A7C15UL;
@@ -89,6 +104,7 @@ public sealed record Interval(double Value, double Low, double High, int Count)
         }
 
         Array.Sort(means);
-        return (means[(int)(0.025 * resamples)], means[(int)(0.975 * resamples)]);
+        var tail = 0.025 / comparisons;
+        return (means[(int)(tail * resamples)], means[(int)((1 - tail) * resamples)]);
     }
 }

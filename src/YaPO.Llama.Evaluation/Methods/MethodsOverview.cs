@@ -132,7 +132,7 @@ public sealed record MethodsOverview
         var mean = rows.Select(r => new MethodRow(r.Name, r.Mean, r.Gain, r.YapoAdvantage, null, null, null, null)).ToList();
         var best = mean.Where(r => r.Name is not ("unsteered" or "prompt only")).MaxBy(r => r.Value.Value)!;
         var overPrompt = !outcomes.TryGetValue("prompt only", out var prompted) ? null
-            : Interval.Difference(Pool(outcomes[best.Name], sets, s => s.Test.PrimaryGroup)!, Pool(prompted, sets, s => s.Test.PrimaryGroup)!);
+            : Interval.OfBest(Pool(outcomes[best.Name], sets, s => s.Test.PrimaryGroup)!, Pool(prompted, sets, s => s.Test.PrimaryGroup)!, sets[0].Methods.Count);
         var share = reports.TrueForAll(r => r.IsShare);
         var each = sets.Select((set, i) =>
         {

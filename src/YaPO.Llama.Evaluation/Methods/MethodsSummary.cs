@@ -52,7 +52,7 @@ public static class MethodsSummary
 
         rows.AddRange(methods.Select(m => Row(m.Name, [.. m.Runs.Select(r => r.Outcome)])));
         var best = methods.MaxBy(m => rows.Single(r => r.Name == m.Name).Value.Value)!;
-        var overPrompt = prompted is null ? null : Interval.Difference(Primary(Mean([.. best.Runs.Select(r => r.Outcome.Test)])), Primary(prompted.Test));
+        var overPrompt = prompted is null ? null : Interval.OfBest(Primary(Mean([.. best.Runs.Select(r => r.Outcome.Test)])), Primary(prompted.Test), methods.Count);
         var losses = methods.SelectMany(m => m.Runs).SelectMany(r => r.Curve).Select(p => p.Loss).ToList();
         double? target = losses.Count == 0 ? null : (Math.Log(2) + losses.Min()) / 2;
         var labels = unsteered.Shares.Keys.ToList();

@@ -70,6 +70,28 @@ public class IntervalTests
     }
 
     [Fact]
+    public void OfBest_PickedFromSeveral_ClaimsToWinNoMoreOftenThanOneAlone()
+    {
+        // Four methods that are no better than the prompt, whose best is compared with it: 2.5 % may win by luck.
+        const int sets = 1000, topics = 40, methods = 4;
+        var (picked, corrected) = (0, 0);
+        for (var s = 0; s < sets; s++)
+        {
+            var random = new SeededRandom(5, "winner", s);
+            ItemOutcome[] Items() => [.. Enumerable.Range(0, topics).Select(t => new ItemOutcome($"{t}", $"{t}", random.NextGaussian()))];
+            var prompt = Items();
+            var best = Enumerable.Range(0, methods).Select(_ => Items()).MaxBy(m => m.Average(o => o.Value))!;
+            picked += Interval.Difference(best, prompt).Low > 0 ? 1 : 0;
+            corrected += Interval.OfBest(best, prompt, methods).Low > 0 ? 1 : 0;
+            Interval.OfBest(best, prompt, 1).Should().Be(Interval.Difference(best, prompt));
+            Interval.OfBest(best, prompt, methods).High.Should().Be(Interval.Difference(best, prompt).High);
+        }
+
+        picked.Should().BeGreaterThan(60, "otherwise there is nothing to correct");
+        corrected.Should().BeLessThan(50).And.BeLessThan(picked / 2);
+    }
+
+    [Fact]
     public void Credit_OptionsThatTie_ShareIt()
     {
         ChoiceResults.Credit([-1, -1, -2], o => o == 0).Should().Be(0.5, "the first of two is no better than the second");

@@ -8,7 +8,8 @@ namespace YaPO.Llama.Tests.Evaluation;
 /// <summary>How data sets are put together, and where rates are looked for.</summary>
 public class MethodsOverviewTests
 {
-    private static readonly ChoiceSuite Suite = new([new MultipleChoiceItem { Id = "a", Topic = "a", Prompt = "p", Options = ["x", "y"], Answer = 0, Localized = false }]);
+    private static readonly ChoiceSuite Suite = new(
+        Enumerable.Range(0, 10).Select(i => new MultipleChoiceItem { Id = $"{i}", Topic = $"t{i}", Prompt = "p", Options = ["x", "y"], Answer = 0, Localized = false }));
 
     [Fact]
     public void Of_EachSetCountsTheSame_WhateverItsSize()
