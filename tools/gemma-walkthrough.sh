@@ -10,12 +10,17 @@
 #   questions-validation.jsonl, questions-test.jsonl             optional: eval mcq with strength chosen on the first
 #   neutral.txt                                                  optional: text the vector is not about, for the KL
 #   SHA256SUMS                                                   optional: sums to check; written when absent
-# YAPO names the program (default yapo-llama), TRAIN_OPTIONS and EVAL_OPTIONS are passed on. Every step that is done is skipped when the
+# YAPO names the program (default: yapo-llama where it is on the PATH, else what 'dotnet build -c Release' made here), TRAIN_OPTIONS and EVAL_OPTIONS are passed on. Every step that is done is skipped when the
 # script is run again; training goes on from its checkpoint.
 set -euo pipefail
 (($# == 1)) || { sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 2; }
+built=$(cd "$(dirname "$0")/.." && pwd)/src/YaPO.Llama.Cli/bin/Release/net10.0/yapo-llama.dll
 cd "$1"
 yapo=${YAPO:-yapo-llama}
+if [[ -z ${YAPO:-} ]] && ! command -v yapo-llama > /dev/null; then
+    [[ -e $built ]] || { echo "walk-through: yapo-llama is not on the PATH, and $built is not there: 'dotnet build -c Release' makes it, or YAPO=PROGRAM names another" >&2; exit 3; }
+    yapo-llama() { dotnet "$built" "$@"; }
+fi
 model=${MODEL:-gemma-2-2b-it-Q4_K_M.gguf}
 sae=${SAE:-gemma-scope-2b-pt-res/layer_15/width_16k/average_l0_78/params.npz}
 train=${TRAIN:-pairs-train.jsonl}
