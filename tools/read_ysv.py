@@ -29,8 +29,9 @@ def read_ysv(path):
 
 def steer(h, metadata, tensors, strength=None, i=0):
     """h [T, d_model] after block metadata[f"yapo.vector.{i}.layer"] (hidden_states[layer + 1]); leave BOS out. Returns the steered h."""
+    assert metadata.get(f"yapo.vector.{i}.activation") != "topk", "a TopK vector needs its whole SAE"
     v = {k: tensors[f"v.{i}.{k}"] for k in ("index", "value", "enc", "enc_bias", "threshold", "dec") if f"v.{i}.{k}" in tensors}
-    strength = metadata[f"yapo.vector.{i}.strength.recommended"] if strength is None else strength
+    strength = metadata.get(f"yapo.vector.{i}.strength.recommended", 1.0) if strength is None else strength
     if "index" not in v: return h + strength * v["value"]  # dense
     pre = h @ v["enc"].T + v["enc_bias"]
     z = np.maximum(pre, 0) * (pre > v["threshold"])
