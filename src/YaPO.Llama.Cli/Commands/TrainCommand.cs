@@ -195,6 +195,7 @@ internal static class TrainCommand
         }
 
         console.RouteNativeLog();
+        console.Note($"reading {Paths.Short(training.Model)} and the data"); // the model is hashed before anything else is done
         var result = await TrainingRun.RunAsync(
             console, training.Output, training.CheckpointFolder, progress => SteeringTrainer.Train(training, console.Note, progress, cancellation)).ConfigureAwait(false);
         WriteReport(options, training, console);

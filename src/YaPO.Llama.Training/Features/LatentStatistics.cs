@@ -84,7 +84,7 @@ public sealed record LatentStatistics(long Rows, long[] Count, double[] Sum, flo
     {
         if (sae.Info.Activation == Llama.Steering.SaeActivation.TopK)
         {
-            throw new YapoException(YapoErrorKind.Unsupported, $"{sae.Path} is a TopK SAE, whose latents depend on each other; convert it to thresholds (JumpReLU) first");
+            throw new YapoException(YapoErrorKind.Unsupported, $"{sae.Path} is a TopK SAE, whose latents depend on each other: yapo and sas need a ReLU or JumpReLU SAE ('sae train --activation topk --as-threshold' writes one), caa and bipo need none");
         }
     }
 

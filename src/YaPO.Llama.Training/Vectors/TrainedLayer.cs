@@ -49,6 +49,10 @@ internal sealed class TrainedLayer : IDisposable
                 var block = layer ?? sae?.Info.Layer ?? (path is null ? null : LayerOf(path)); // dense methods only ask an SAE for its block
                 layers.Add(new TrainedLayer(block ?? -1, sae));
                 layers[^1].Check(options.Model, model, given: block is not null);
+                if (sae is not null)
+                {
+                    LatentStatistics.RefuseTopK(sae); // before a capture that takes hours
+                }
             }
 
             layers.Sort((a, b) => a.Layer.CompareTo(b.Layer));

@@ -87,7 +87,7 @@ public sealed class SaeFile : IDisposable
     /// <exception cref="YapoException">Missing, malformed, of an unknown version, or with entries that are not finite.</exception>
     public static SaeFile Open(string path)
     {
-        var file = GgufFile.Open(path);
+        var file = OpenGguf(path);
         try
         {
             return new SaeFile(file, ReadInfo(file));
@@ -96,6 +96,18 @@ public sealed class SaeFile : IDisposable
         {
             file.Dispose();
             throw;
+        }
+    }
+
+    private static GgufFile OpenGguf(string path)
+    {
+        try
+        {
+            return GgufFile.Open(path);
+        }
+        catch (YapoException e) when (e.Kind == YapoErrorKind.Format && System.IO.Path.GetExtension(path).ToLowerInvariant() is ".npz" or ".safetensors" or ".pt")
+        {
+            throw new YapoException(e.Kind, $"{e.Message}; convert published SAEs with `sae convert`", e);
         }
     }
 

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using YaPO.Llama.Sae;
 using YaPO.Llama.Steering;
 using YaPO.Llama.Tests.Cli;
 
@@ -37,6 +38,26 @@ public sealed class TrainCommandTests : IDisposable
         end.ExitCode.Should().Be(0, end.Error);
         File.ReadAllBytes(_world["parts.ysv"]).Should().Equal(File.ReadAllBytes(_world["whole.ysv"]));
         LogLines().Should().Be(240);
+    }
+
+    [Fact]
+    public void Train_SaeThatCannotBeTrainedOn_IsRefusedBeforeAnythingIsCaptured()
+    {
+        var rows = new float[8 * TinyWorld.Width];
+        Array.Fill(rows, 0.1f);
+        SaeWriter.Save(
+            _world["topk.gguf"],
+            new SaeInfo { Layer = TinyWorld.Layer, DModel = TinyWorld.Width, Width = 8, Activation = SaeActivation.TopK, TopK = 2 },
+            new SaeWeights(rows, new float[8], new float[8], rows, new float[TinyWorld.Width]));
+        File.WriteAllBytes(_world["params.npz"], [0x50, 0x4B, 3, 4, .. new byte[60]]);
+
+        var topK = CliProcess.Run(_world.Folder, "", "train", "--model", _world.Model, "--sae", "topk.gguf", "--data", _world.Data, "--output", "v.ysv");
+        var published = CliProcess.Run(_world.Folder, "", "train", "--model", _world.Model, "--sae", "params.npz", "--data", _world.Data, "--output", "v.ysv");
+
+        topK.ExitCode.Should().Be(3);
+        topK.Error.Should().Contain("topk.gguf is a TopK SAE").And.Contain("--as-threshold").And.Contain("bipo").And.NotContain("capturing");
+        published.ExitCode.Should().Be(3);
+        published.Error.Should().Contain("params.npz").And.Contain("sae convert");
     }
 
     [Fact]
