@@ -94,6 +94,27 @@ public sealed partial class DocumentationTests
         broken.Should().BeEmpty();
     }
 
+    [Fact]
+    public void Symptoms_QuotedInTroubleshooting_AreWhatTheProgramSays()
+    {
+        string[] sources = [.. Sources("src"), .. Sources("native")];
+        var quoted = File.ReadLines(Path.Combine(Repository.Root, "docs", "troubleshooting.md"))
+            .Where(line => line.StartsWith('|'))
+            .SelectMany(line => InlineCode().Matches(line.Split('|')[1]).Select(code => code.Groups[1].Value))
+            .Where(code => code.Contains(' ', StringComparison.Ordinal)) // one word is a command
+            .ToArray();
+
+        // What stands between the dots and is no example's value: the words of one message, in one file.
+        var wrong = quoted.Where(quote => !Array.Exists(sources, source => quote.Split('…').Select(part => ExampleValue().Replace(part, "").Trim()).All(part => source.Contains(part, StringComparison.Ordinal))));
+
+        wrong.Should().BeEmpty("who searches for a message finds it as it is printed");
+        quoted.Length.Should().BeGreaterThan(8);
+    }
+
+    private static IEnumerable<string> Sources(string folder) => Directory.EnumerateFiles(Path.Combine(Repository.Root, folder), "*", SearchOption.AllDirectories)
+        .Where(file => Path.GetExtension(file) is ".cs" or ".cpp" or ".cmake" && !file.Contains("/obj/", StringComparison.Ordinal) && !file.Contains("/node_modules/", StringComparison.Ordinal))
+        .Select(File.ReadAllText);
+
     // A target is a path relative to the file, a heading of the file, or a heading of another Markdown file.
     private static bool Leads(string file, string target)
     {
@@ -124,6 +145,9 @@ public sealed partial class DocumentationTests
 
     [GeneratedRegex(@"^#+ +([^\n]+)$", RegexOptions.Multiline)]
     private static partial Regex Heading();
+
+    [GeneratedRegex("\"[A-Z0-9]+\"$|^GGML_[A-Z_]+=")]
+    private static partial Regex ExampleValue();
 
     [GeneratedRegex("`([^`\n]+)`")]
     private static partial Regex InlineCode();
