@@ -83,7 +83,7 @@ public sealed class LlamaServer : IAsyncDisposable
             routes?.Dispose();
             encoder.Dispose();
             throw e is IOException or System.Net.Sockets.SocketException
-                ? new YapoException(YapoErrorKind.Io, $"cannot listen on {options.Host} port {options.Port}: {e.Message}", e)
+                ? new YapoException(YapoErrorKind.Io, $"cannot listen on {options.Host} port {options.Port}: {e.Message} --port 0 takes a free one", e)
                 : e;
         }
     }

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Text.RegularExpressions;
 using YaPO.Llama.Cli.Errors;
 using YaPO.Llama.Cli.Machine;
 using YaPO.Llama.Cli.Options;
@@ -10,7 +11,7 @@ using YaPO.Llama.Steering;
 namespace YaPO.Llama.Cli.Commands;
 
 /// <summary><c>vector verify</c>: whether a vector file belongs to a model (and an SAE) and can act there.</summary>
-internal static class VectorVerifyCommand
+internal static partial class VectorVerifyCommand
 {
     internal sealed record Options(string File, string Model, string? Sae, EngineSettings Engine, bool Json);
 
@@ -50,7 +51,7 @@ internal static class VectorVerifyCommand
         }
         else
         {
-            console.WriteTable(["check", "result", "expected", "found"], checks.Select(c => (IReadOnlyList<string>)[c.Name, Word(c.Status), c.Expected, c.Found]));
+            console.WriteTable(["check", "result", "expected", "found"], checks.Select(c => (IReadOnlyList<string>)[c.Name, Word(c.Status), Short(c.Expected), Short(c.Found)]));
             console.Out.WriteLine(failed == 0 ? $"{Paths.Short(path)} fits {Paths.Short(options.Model)}" : $"{failed} of {checks.Count} checks failed");
         }
 
@@ -86,6 +87,12 @@ internal static class VectorVerifyCommand
         checks.AddRange(VectorVerification.Attached(file, model, sae));
         return checks;
     }
+
+    // Nobody reads 64 digits, and two columns of them burst most terminals; --json has them whole.
+    private static string Short(string text) => Sha256().Replace(text, m => m.Value[..16] + "…");
+
+    [GeneratedRegex("[0-9a-f]{64}")]
+    private static partial Regex Sha256();
 
     private static string Word(CheckStatus status) => status switch
     {
