@@ -111,6 +111,39 @@ YAPO_TEST(AbiErrors_UpperBlocks_LatentsAndSequences) {
     REFUSED(YAPO_ERR_INTERNAL, "the gradient of the completion's log-probability", yapo_upper_logprob_gradient(s.worker, &q, p.v.data(), 1.0f, 1.0, gradient.data(), &value, &err));
 }
 
+YAPO_TEST(AbiErrors_UpperBlocks_Descriptions) {
+    const upper::problem p;
+    const upper::session s(p.path);
+    yapo_upper_shape     shape = {};
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "upper is NULL", yapo_upper_describe(nullptr, &shape, &err));
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "yapo_upper_shape is NULL", yapo_upper_describe(s.upper, nullptr, &err));
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "yapo_upper_shape.struct_size is 0, expected", yapo_upper_describe(s.upper, &shape, &err));
+    shape.struct_size = sizeof shape;
+    OK(yapo_upper_describe(s.upper, &shape, &err));
+    CHECK_EQ(shape.layer, upper::layer);
+
+    yapo_upper_block block = {};
+    block.struct_size      = sizeof block;
+    for (const int32_t il : {shape.layer, shape.n_layer, -1}) {
+        REFUSED(YAPO_ERR_INVALID_ARGUMENT, format("block %d is none of the upper blocks %d to %d", il, shape.layer + 1, shape.n_layer - 1), yapo_upper_describe_block(s.upper, il, &block, &err));
+    }
+    OK(yapo_upper_describe_block(s.upper, shape.n_layer - 1, &block, &err));
+
+    yapo_upper_tensor t = {};
+    t.struct_size       = sizeof t;
+    for (const int32_t i : {-1, shape.n_tensors}) {
+        REFUSED(YAPO_ERR_INVALID_ARGUMENT, format("tensor %d does not exist; there are %d", i, shape.n_tensors), yapo_upper_describe_tensor(s.upper, i, &t, &err));
+        REFUSED(YAPO_ERR_INVALID_ARGUMENT, "does not exist", yapo_upper_read_tensor(s.upper, i, 0, 1, nullptr, &err));
+    }
+    OK(yapo_upper_describe_tensor(s.upper, 0, &t, &err));
+    std::vector<float> row(size_t(t.row) * 2);
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "out is NULL", yapo_upper_read_tensor(s.upper, 0, 0, 1, nullptr, &err));
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "rows -1 and 1 more of", yapo_upper_read_tensor(s.upper, 0, -1, 1, row.data(), &err));
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "which has", yapo_upper_read_tensor(s.upper, 0, t.n_rows - 1, 2, row.data(), &err));
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "which has", yapo_upper_read_tensor(s.upper, 0, 1, INT64_MAX, row.data(), &err));
+    OK(yapo_upper_read_tensor(s.upper, 0, t.n_rows - 1, 1, row.data(), &err));
+}
+
 YAPO_TEST(AbiErrors_LanguageModelTrainer_ModelsAndStates) {
     const std::string path = write_random_model(lm::small_model(), scratch("lm.gguf"));
     yapo_lm_options   o;
