@@ -22,6 +22,9 @@ public static class SteeringTrainer
 {
     private const int ImpactRows = 512;
 
+    // A direction of this share of the residual stream's norm cannot be told from the rounding of F32.
+    private const double Rounding = 1e-6;
+
     /// <summary>Trains and writes the <c>.ysv</c> file.</summary>
     /// <param name="options">What to do.</param>
     /// <param name="status">Short lines about the stage the run is in.</param>
@@ -92,6 +95,13 @@ public static class SteeringTrainer
             SteeringMethod.Sas => ([.. layers.Select(l => Sas(options, l, VectorName(options, l, layers), trainSequences, cancellation))], null),
             _ => Optimize(options, layers, sequences, weights, train.Count, validation.Count, folder, checkpoint, status, progress, cancellation),
         };
+        if (vectors.FirstOrDefault(v => v.Kind == VectorKind.Dense && Math.Sqrt(v.Value.Sum(x => (double)x * x)) <= Rounding * layers.Single(l => l.Layer == v.Layer).NormMean) is { } nothing)
+        {
+            throw new YapoException(
+                YapoErrorKind.Failed,
+                $"the vector of block {nothing.Layer} is nothing but rounding: chosen and rejected answers do not differ there. Are they the same in {options.Data}? Else use another layer{(optimized is null ? "" : ", more steps or a higher learning rate")}");
+        }
+
         SteeringVector[] recorded =
         [
             .. vectors.Select(v => v with

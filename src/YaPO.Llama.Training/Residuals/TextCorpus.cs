@@ -15,9 +15,14 @@ public static class TextCorpus
     /// Token windows of at most <paramref name="maxTokens"/>: each document from its start, with BOS where the model wants one; a longer one is cut, and
     /// every part gets BOS again.
     /// </summary>
-    /// <exception cref="YapoException">Unreadable, malformed (with the line number) or without text.</exception>
+    /// <exception cref="YapoException">Unreadable, malformed (with the line number) or without text, or <paramref name="maxTokens"/> below 2.</exception>
     public static int[][] Read(string path, LlamaModel model, int maxTokens)
     {
+        if (maxTokens < 2)
+        {
+            throw new YapoException(YapoErrorKind.InvalidArgument, $"windows of {maxTokens} tokens cannot hold BOS and a token of text; expected at least 2");
+        }
+
         var windows = new List<int[]>();
         foreach (var tokens in Documents(path, model))
         {

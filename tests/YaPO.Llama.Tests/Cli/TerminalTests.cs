@@ -119,6 +119,17 @@ public class TerminalTests
     }
 
     [Fact]
+    public void WriteJsonLine_NumbersThatAreNotFinite_AreNull()
+    {
+        using var output = new StringWriter { NewLine = "\n" };
+        using var console = new CommandConsole(TextReader.Null, output, TextWriter.Null, new Interrupts());
+
+        console.WriteJsonLine(new { A = double.NaN, B = float.PositiveInfinity, C = (float?)0.1f, D = new object[] { 0.5, double.NegativeInfinity } });
+
+        output.ToString().Should().Be("""{"a":null,"b":null,"c":0.1,"d":[0.5,null]}""" + "\n");
+    }
+
+    [Fact]
     public void Progress_RedirectedAndShort_WritesNothing()
     {
         using var error = new StringWriter();

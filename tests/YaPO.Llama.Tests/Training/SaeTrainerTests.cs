@@ -187,6 +187,8 @@ public sealed class SaeTrainerTests(ITestOutputHelper output) : NativeTest
         File.WriteAllText(_world["none.txt"], "\n\n");
         var none = () => TextCorpus.Read(_world["none.txt"], model, 20);
         none.Should().Throw<YapoException>().WithMessage("*no text*");
+        var narrow = () => TextCorpus.Read(_world["long.txt"], model, 1);
+        narrow.Should().Throw<YapoException>("BOS alone would be repeated for ever").WithMessage("*at least 2*");
     }
 
     [Fact]

@@ -160,6 +160,20 @@ public sealed class TrainCommandTests : IDisposable
         File.Exists(_world["x.gguf"]).Should().BeFalse();
     }
 
+    [Theory]
+    [InlineData("caa")]
+    [InlineData("bipo")]
+    public void Train_AnswersThatDoNotDiffer_IsRefusedAndWritesNothing(string method)
+    {
+        File.WriteAllText(_world["same.jsonl"], "{\"prompt\": \"what is\", \"chosen\": \"the tea\", \"rejected\": \"the tea\"}\n{\"prompt\": \"what\", \"chosen\": \"a user\", \"rejected\": \"a user\"}\n");
+
+        var run = CliProcess.Run(_world.Folder, "", [.. Common("zero.ysv").Select(a => a == _world.Data ? _world["same.jsonl"] : a), "--layer", "0", "--method", method, "--json", .. method == "caa" ? [] : Steps(2)]);
+
+        run.ExitCode.Should().Be(1, run.Error);
+        run.Error.Should().Contain("the vector of block 0 is nothing but rounding").And.NotContain("defect");
+        File.Exists(_world["zero.ysv"]).Should().BeFalse();
+    }
+
     [Fact]
     public void Train_BadUsageAndBadInput_HaveTheirExitCodes()
     {
