@@ -25,7 +25,7 @@ internal static class ChatCommand
         {
             Description = "When steering changes, keep what was computed under the old steering: faster, but no longer what a fresh run gives (default: evaluate again).",
         };
-        var steering = new SteeringOptions(modelRequired: false);
+        var steering = new SteeringOptions(modelRequired: false, saeUse: ", and whose features /feature turns");
         var sampling = new SamplingOptions(DefaultMaxTokens);
         var engine = new EngineOptions();
         var command = new Command("chat", "Talk to the steered model; /help inside lists commands.") { system, compare, keepCache };

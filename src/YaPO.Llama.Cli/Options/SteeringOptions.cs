@@ -37,17 +37,15 @@ internal sealed class SteeringOptions
         Description = "Attach a vector that was trained on another model, as long as d_model fits (default: refuse).",
     };
 
-    private readonly Option<string?> sae = new("--sae")
-    {
-        Description = "SAE GGUF of the vectors, which those of a TopK SAE need, and whose features /feature turns in a chat (default: found by its SHA-256 beside the vector or the model).",
-        HelpName = "SAE.gguf",
-    };
+    private readonly Option<string?> sae;
 
     /// <summary><paramref name="modelRequired"/>: the model is not looked for by the vector.</summary>
     /// <param name="modelRequired">See above.</param>
     /// <param name="withSae">False for a command with an --sae of its own.</param>
-    public SteeringOptions(bool modelRequired, bool withSae = true)
+    /// <param name="saeUse">What else the command does with the SAE, for the help.</param>
+    public SteeringOptions(bool modelRequired, bool withSae = true, string saeUse = "")
     {
+        sae = SaeOption(saeUse);
         this.modelRequired = modelRequired;
         this.withSae = withSae;
         model = new Option<string?>("--model", "-m")
@@ -57,6 +55,13 @@ internal sealed class SteeringOptions
             Required = modelRequired,
         };
     }
+
+    /// <summary>--sae, where vectors are attached.</summary>
+    internal static Option<string?> SaeOption(string use = "") => new("--sae")
+    {
+        Description = $"SAE GGUF of the vectors, which those of a TopK SAE need{use} (default: found by its SHA-256 beside the vector or the model).",
+        HelpName = "SAE.gguf",
+    };
 
     public void AddTo(Command command)
     {

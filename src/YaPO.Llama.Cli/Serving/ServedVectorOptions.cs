@@ -1,10 +1,12 @@
 using System.CommandLine;
+using YaPO.Llama.Cli.Errors;
+using YaPO.Llama.Cli.Options;
 
 namespace YaPO.Llama.Cli.Serving;
 
 /// <summary>Which model and which vectors are served, as given.</summary>
 internal sealed record ServedVectorSettings(
-    string? Model, string? ModelDirectory, IReadOnlyList<string> Vectors, string? VectorDirectory, IReadOnlyList<string> Default, IReadOnlyList<string> Limits, bool AllowMismatch);
+    string? Model, string? ModelDirectory, IReadOnlyList<string> Vectors, string? VectorDirectory, IReadOnlyList<string> Default, IReadOnlyList<string> Limits, bool AllowMismatch, string? Sae);
 
 /// <summary>--model, --vector and what belongs to them, for a server.</summary>
 internal sealed class ServedVectorOptions
@@ -55,9 +57,11 @@ internal sealed class ServedVectorOptions
         Description = "Attach a vector that was trained on another model, as long as d_model fits (default: refuse).",
     };
 
+    private readonly Option<string?> sae = SteeringOptions.SaeOption();
+
     public void AddTo(Command command)
     {
-        foreach (Option option in new Option[] { model, vectors, vectorDirectory, steer, limits, modelDirectory, allowMismatch })
+        foreach (Option option in new Option[] { model, vectors, vectorDirectory, steer, limits, modelDirectory, allowMismatch, sae })
         {
             command.Options.Add(option);
         }
@@ -78,5 +82,6 @@ internal sealed class ServedVectorOptions
         parsed.GetValue(vectorDirectory),
         parsed.GetValue(steer) ?? [],
         parsed.GetValue(limits) ?? [],
-        parsed.GetValue(allowMismatch));
+        parsed.GetValue(allowMismatch),
+        parsed.GetValue(sae) is { } path ? InputFile.Require(path) : null);
 }

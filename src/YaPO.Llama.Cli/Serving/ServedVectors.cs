@@ -47,7 +47,7 @@ internal sealed class ServedVectors : IDisposable
             throw new YapoException(YapoErrorKind.InvalidArgument, $"--strength-limit {stranger}: there is no vector of that name");
         }
 
-        var steered = SteeredModel.Open(new SteeringSettings(settings.Model, settings.ModelDirectory, [.. named.Select(n => n.Spec)], settings.AllowMismatch), engine, console, cancellation);
+        var steered = SteeredModel.Open(new SteeringSettings(settings.Model, settings.ModelDirectory, [.. named.Select(n => n.Spec)], settings.AllowMismatch) { Sae = settings.Sae }, engine, console, cancellation);
         try
         {
             var vectors = named.Zip(steered.Vectors, (n, loaded) => new NamedVector(

@@ -2,7 +2,11 @@ using System.Net.Http.Json;
 using System.Text;
 using System.Text.Json;
 using System.Text.RegularExpressions;
+using YaPO.Llama.Models;
+using YaPO.Llama.Sae;
+using YaPO.Llama.Steering;
 using YaPO.Llama.Tests.Cli;
+using YaPO.Llama.Tests.Sessions;
 
 namespace YaPO.Llama.Tests.Server;
 
@@ -51,6 +55,33 @@ public sealed partial class ServeCommandTests : IDisposable
         run.ExitCode.Should().Be(130, run.Error);
         run.Error.Should().Contain("cut off");
         rest.Should().Contain("shut down").And.NotContain("[DONE]", "a cut-off answer must not look complete");
+    }
+
+    [Fact]
+    public async Task Serve_TopKVectorWhoseSaeLiesElsewhere_IsServedWithSae()
+    {
+        using var world = new CliWorld();
+        using var elsewhere = new TemporaryFolder();
+        var saePath = RandomSae.Save(elsewhere.File("top.gguf"), 64, 100, CliWorld.Layer, topK: 6);
+        using (var sae = SaeFile.Open(saePath))
+        {
+            new SteeringFile
+            {
+                Base = ModelFingerprint.Compute(world.Model).ToBaseModel(), DModel = 64, Vectors = [VectorBuilder.Sparse(sae, [3, 40], [9f, -9f], "top")],
+            }.Save(world.In("top.ysv"));
+        }
+
+        var without = CliProcess.Run(world.Folder, "", "serve", "--model", "model.gguf", "--vector", "top.ysv", "--port", "0");
+        using var process = CliProcess.Start(world.Folder, "serve", "--model", "model.gguf", "--vector", "top.ysv", "--sae", saePath, "--port", "0");
+        using var answer = await http.PostAsJsonAsync(new Uri(Address(process), "/v1/completions"), new { model = "model+top", prompt = "x", max_tokens = 3 });
+        process.Interrupt();
+        var run = process.Finish();
+
+        without.ExitCode.Should().Be(3);
+        without.Error.Should().Contain("top").And.Contain("--sae");
+        run.ExitCode.Should().Be(0, run.Error);
+        answer.EnsureSuccessStatusCode();
+        (await answer.Content.ReadAsStringAsync()).Should().Contain("\"vector\":\"top\"");
     }
 
     [Fact]
