@@ -77,6 +77,22 @@ internal sealed record ExperimentSettings(
         Workers = Workers > 0 ? Workers : model.Info.ParameterCount < ContextOptions.SmallModel ? Environment.ProcessorCount : 1,
     });
 
+    /// <summary>Reads what is needed only once vectors are trained: a wrong file is to be refused before hours of training, not after.</summary>
+    /// <exception cref="YapoException">Unreadable, malformed or empty.</exception>
+    public void RequireTexts(LlamaModel model)
+    {
+        if (Neutral is not null)
+        {
+            using var scorer = Scorer(model);
+            NeutralText(scorer);
+        }
+
+        if (ValidationKnowledge is not null)
+        {
+            SuiteFile.Load(ValidationKnowledge);
+        }
+    }
+
     /// <summary>Neutral text, or none.</summary>
     public List<Llama.Evaluation.Suites.ReadText>? NeutralText(SteeredScorer scorer) => Neutral is null ? null : Llama.Evaluation.Suites.ReadText.Load(Neutral, scorer, LongestNeutral, MostNeutral);
 

@@ -39,6 +39,8 @@ internal sealed class MethodsRun(EvalMethodsCommand.Options options, CommandCons
             layer = sae.Info.Layer;
         }
 
+        using var model = LlamaModel.Load(options.Model, _settings.Engine.ModelOptions, null, cancellation);
+        _settings.RequireTexts(model);
         using var folder = RunFolder.Open(_settings.Folder, _settings.Resume, _settings.Config("eval methods", [options.Model, options.Sae, .. options.Knowledge is { } k ? [k] : Array.Empty<string>()], new JsonObject
         {
             ["methods"] = new JsonArray([.. options.Methods.Select(m => (JsonNode)m.ToString())]),
@@ -48,7 +50,6 @@ internal sealed class MethodsRun(EvalMethodsCommand.Options options, CommandCons
             ["tau"] = options.Tau,
             ["validation_items"] = options.ValidationItems,
         }));
-        using var model = LlamaModel.Load(options.Model, _settings.Engine.ModelOptions, null, cancellation);
         var trained = sets.Select(s => Train(model, layer, s, folder)).ToList();
         using var scorer = _settings.Scorer(model);
         var neutral = _settings.NeutralText(scorer);

@@ -94,6 +94,7 @@ internal sealed class TransferRun(EvalTransferCommand.Options options, CommandCo
     private (SubjectVector Subject, double Strength) Train(string path, string name, ISuite chooser, RunFolder folder)
     {
         using var model = LlamaModel.Load(path, _settings.Engine.ModelOptions, null, cancellation);
+        _settings.RequireTexts(model);
         var training = _settings.Training(model) with { Method = options.Method, Sae = options.Method is Training.SteeringMethod.Yapo or Training.SteeringMethod.Sas ? options.Sae : null, Layer = Layer() };
         training = training with { Optimizer = training.Optimizer with { MaxFeatures = options.MaxFeatures } };
         SubjectVector subject;

@@ -38,8 +38,9 @@ internal sealed class TuneRun(TuneCommand.Options options, CommandConsole consol
             ["coarse_items"] = options.CoarseItems,
             ["label"] = label,
         });
-        using var folder = RunFolder.Open(_settings.Folder, _settings.Resume, config);
         using var model = LlamaModel.Load(options.Model, _settings.Engine.ModelOptions, null, cancellation);
+        _settings.RequireTexts(model);
+        using var folder = RunFolder.Open(_settings.Folder, _settings.Resume, config);
         var candidates = Train(model, plans, folder, out var files, out var trainedTokens, out var failed);
         using var scorer = _settings.Scorer(model);
         var neutral = _settings.NeutralText(scorer)!;

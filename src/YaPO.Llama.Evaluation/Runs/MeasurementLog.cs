@@ -48,7 +48,7 @@ public sealed class MeasurementLog : IDisposable
 
             if (lines.Length > 0 && lines[0] != config)
             {
-                throw new YapoException(YapoErrorKind.Mismatch, $"{path} belongs to a run with other settings or data.\n  there:    {lines[0]}\n  this run: {config}\nUse the same settings to resume, or another folder");
+                throw new YapoException(YapoErrorKind.Mismatch, $"{path} belongs to a run with other settings or data.\n{IO.ConfigDifference.Text(lines[0], config)}\nUse the same settings to resume, or another folder");
             }
 
             var known = Read(path, lines);

@@ -109,7 +109,7 @@ public sealed class CheckpointFolder
         {
             throw new YapoException(
                 YapoErrorKind.Mismatch,
-                $"{Index} belongs to a run with other settings or data.\n{ConfigDifference.Text(found.Config, _config)}\nUse the same settings to resume, or another checkpoint folder.");
+                $"{Index} belongs to a run with other settings or data.\n{IO.ConfigDifference.Text(found.Config, _config)}\nUse the same settings to resume, or another checkpoint folder.");
         }
 
         foreach (var (name, expected) in sums)

@@ -1,6 +1,6 @@
 using System.Text.Json;
 
-namespace YaPO.Llama.Training.Checkpoints;
+namespace YaPO.Llama.IO;
 
 /// <summary>In what two configurations of a run differ, for the person who wants to resume one.</summary>
 internal static class ConfigDifference
@@ -33,6 +33,13 @@ internal static class ConfigDifference
             foreach (var member in element.EnumerateObject())
             {
                 Collect(member.Value, name.Length > 0 ? $"{name}.{member.Name}" : member.Name, settings);
+            }
+        }
+        else if (element.ValueKind == JsonValueKind.Array)
+        {
+            foreach (var (i, item) in element.EnumerateArray().Index())
+            {
+                Collect(item, $"{name}[{i}]", settings);
             }
         }
         else

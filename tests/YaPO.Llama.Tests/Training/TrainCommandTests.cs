@@ -60,6 +60,34 @@ public sealed class TrainCommandTests : IDisposable
         published.Error.Should().Contain("params.npz").And.Contain("sae convert");
     }
 
+    [Theory]
+    [InlineData("tune")]
+    [InlineData("eval methods")]
+    [InlineData("eval transfer")]
+    public void Experiment_NeutralTextOrKnowledgeThatCannotBeRead_IsRefusedBeforeTraining(string command)
+    {
+        File.WriteAllText(_world["empty.jsonl"], "");
+        File.WriteAllText(_world["neutral.txt"], "the tea is here with bread and rice in water");
+        File.WriteAllText(_world["test.jsonl"], File.ReadAllText(_world.Validation).Replace("eat", "drink", StringComparison.Ordinal));
+        File.Copy(_world.Model, _world["other.gguf"]);
+        string[] all =
+        [
+            .. command.Split(' '), "--model", _world.Model, "--sae", _world.Sae, "--data", _world.Data, "--validation", _world.Validation, "--test", "test.jsonl", "--steps", "2",
+            .. command == "tune" ? new[] { "--output", "v.ysv" } : [], .. command == "eval transfer" ? new[] { "--model", "other.gguf" } : [],
+        ];
+
+        var neutral = CliProcess.Run(_world.Folder, "", [.. all, "--neutral", "empty.jsonl", "--checkpoint", "one"]);
+        var knowledge = CliProcess.Run(_world.Folder, "", [.. all, "--neutral", "neutral.txt", "--validation-knowledge", "empty.jsonl", "--checkpoint", "two"]);
+
+        foreach (var run in new[] { neutral, knowledge })
+        {
+            run.ExitCode.Should().Be(3, run.Error);
+            run.Error.Should().Contain("empty.jsonl");
+        }
+
+        Directory.EnumerateFiles(_world.Folder, "*.ysv", SearchOption.AllDirectories).Should().BeEmpty("nothing was trained");
+    }
+
     [Fact]
     public void Train_ValidatedOnItsOwnPrompts_SaysThatThisCannotStopIt()
     {
