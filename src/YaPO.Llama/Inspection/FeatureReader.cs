@@ -36,6 +36,7 @@ public sealed class FeatureReader : IDisposable
     private readonly ActiveLatents latents;
     private readonly IReadOnlyList<SteeringSetting> steering;
     private readonly DecodeBatch batch;
+    private readonly bool output;
 
     /// <summary>Creates a context for texts of up to <paramref name="maxTokens"/> and puts the SAE on the device.</summary>
     /// <param name="model">The model.</param>
@@ -52,7 +53,8 @@ public sealed class FeatureReader : IDisposable
         this.model = model;
         this.steering = steering ?? [];
         batch = new DecodeBatch(this.steering.Count);
-        context = new LlamaContext(model, new ContextOptions { ContextSize = maxTokens, BatchSize = maxTokens, Threads = threads });
+        context = new LlamaContext(model, ReadingOptions.For(maxTokens, threads));
+        output = ReadingOptions.NeedsOutput(model, [sae.Info.Layer]);
         try
         {
             context.SetVectors([.. this.steering.Select(s => s.Vector)]);
@@ -80,8 +82,7 @@ public sealed class FeatureReader : IDisposable
         batch.Clear();
         foreach (var token in tokens)
         {
-            // The last block keeps rows with outputs only.
-            batch.Add(token.Id, batch.Count, output: true, rowStrengths: [.. steering.Select(s => s.At(batch.Count, token.Role))]);
+            batch.Add(token.Id, batch.Count, output: output || batch.Count == tokens.Count - 1, rowStrengths: [.. steering.Select(s => s.At(batch.Count, token.Role))]);
         }
 
         latents.Decode(batch, cancellation);

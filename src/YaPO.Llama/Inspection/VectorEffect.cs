@@ -39,12 +39,13 @@ public sealed record VectorEffect(IReadOnlyList<AttachedVector> Vectors, int Lay
             throw new YapoException(YapoErrorKind.InvalidArgument, "the text has no token");
         }
 
-        using var context = new LlamaContext(model, new ContextOptions { ContextSize = tokens.Length, BatchSize = tokens.Length, Threads = threads });
+        using var context = new LlamaContext(model, ReadingOptions.For(tokens.Length, threads));
         context.SetVectors([.. steering.Select(s => s.Vector)]);
         var batch = new DecodeBatch(steering.Count);
+        var output = ReadingOptions.NeedsOutput(model, steering.Select(s => s.Vector.Layer));
         foreach (var token in Conversation.RawTokens(model, tokens))
         {
-            batch.Add(token.Id, batch.Count, output: true, rowStrengths: [.. steering.Select(s => s.At(batch.Count, token.Role))]);
+            batch.Add(token.Id, batch.Count, output: output || batch.Count == tokens.Length - 1, rowStrengths: [.. steering.Select(s => s.At(batch.Count, token.Role))]);
         }
 
         var effects = new List<VectorEffect>();

@@ -162,6 +162,50 @@ public sealed class InspectionTests : NativeTest, IClassFixture<RandomModelFile>
         }
     }
 
+    /// <summary>A text that is not computed at once: in its parts, and with logits for none of its rows but where the last block is read, everything is as it is at once.</summary>
+    [Theory]
+    [InlineData(Layer)]
+    [InlineData(2)]
+    public void LongText_ComputedInParts_IsWhatItIsAtOnce(int layer)
+    {
+        layer = layer == Layer ? Layer : model.Info.LayerCount - 1;
+        int[] text = [tokens[0], .. Enumerable.Repeat(tokens[1..], 40).SelectMany(t => t).Take(599)];
+        using var sae = SaeFile.Open(RandomSae.Save(folder.File($"long{layer}.gguf"), Width, Features, layer, 0));
+        SteeringSetting[] steering = [SteeringSetting.Create(VectorBuilder.Sparse(sae, [1, 2], [2f, -3f], "v"), 1, SteeringPositions.All)];
+        using var reader = new FeatureReader(model, sae, text.Length, threads: 1);
+
+        var effect = VectorEffect.Measure(model, steering, text, threads: 1).Single();
+        var read = reader.Read(text);
+
+        using var whole = new LlamaContext(model, new ContextOptions { ContextSize = text.Length, BatchSize = text.Length, Threads = 1 });
+        using var parts = new LlamaContext(model, ReadingOptions.For(text.Length, 1));
+        parts.Memory.Sum(m => m.Compute).Should().BeLessThan(whole.Memory.Sum(m => m.Compute) / 2, "the logits of a part take less than those of the text");
+        whole.SetVectors([.. steering.Select(s => s.Vector)]);
+        whole.SetCapture((layer, CaptureSite.BeforeSteering), (layer, CaptureSite.AfterSteering));
+        var batch = new DecodeBatch(1);
+        foreach (var token in text)
+        {
+            batch.Add(token, batch.Count, output: true, rowStrengths: [batch.Count == 0 ? 0 : 1]);
+        }
+
+        whole.Decode(batch);
+        float[] before = new float[text.Length * Width], after = new float[text.Length * Width];
+        whole.CopyCaptured(0, before);
+        whole.CopyCaptured(1, after);
+        double Norm(Func<int, double> entry, int t) => Math.Sqrt(Enumerable.Range(t * Width, Width).Sum(i => entry(i) * entry(i)));
+        effect.SteeredTokens.Should().Be(text.Length - 1);
+        effect.RelativeChange.Should().BeApproximately(Enumerable.Range(1, text.Length - 1).Average(t => Norm(i => after[i] - (double)before[i], t) / Norm(i => before[i], t)), 1e-3);
+        var wrong = 0;
+        foreach (var token in read.Where(t => t.Position is 5 or 255 or 256 or 599))
+        {
+            var z = SaeCodes.Of(sae, before.AsSpan(token.Position * Width, Width).ToArray());
+            wrong += Enumerable.Range(0, Features).Count(j => Math.Abs(z[j] - token.Activation(j)) > 2e-2 * (1 + z.Max()));
+            token.Active.Should().NotBeEmpty();
+        }
+
+        wrong.Should().BeLessThan(12, "a gate within rounding of its threshold may fall either side");
+    }
+
     [Fact]
     public void Effect_AtStrengthZeroOrDense_IsNothingOrHasNoFeatures()
     {
