@@ -224,6 +224,7 @@ internal sealed class EvaluationRun : IDisposable
         Missing(_settings.PromptOnly is null, "no prompt to compare with: prompting often does as well or better; give one with --prompt-only");
         Missing(_settings.Validation is null, "the strength was not chosen here, and every control is matched to it; choose it on data of its own with --validation");
         Missing(_settings.Controls != 0 && _sae is null && sparse, "no random latents: they come from the vector's SAE; give it with --sae");
+        Missing(_settings.Controls == 0, "no random directions and latents: --controls 0 leaves them out");
         Missing(_settings.TrainData is null, "no trained controls (random dictionary, random support, shuffled labels): give the training pairs with --train-data, and --sae");
         Missing(_settings.Validation is not null && _settings.ValidationKnowledge is null, "strengths were chosen without regard to knowledge: give questions that steering should leave alone with --validation-knowledge");
         Missing(_settings.Neutral is null, "no comparison at equal KL: give neutral text with --neutral");

@@ -15,22 +15,25 @@ internal static class Tables
     {
         var cells = rows.ToList();
         var filled = Enumerable.Range(0, headers.Count).Where(c => c == 0 || cells.Count == 0 || cells.Exists(row => row[c].Length > 0)).ToList();
-        var least = 1 + filled.Sum(c => CellFrame + cells.Select(row => row[c]).Append(headers[c]).Max(LongestWord));
-        if (least > console.Width)
+        var widths = Widths(
+            [.. filled.Select(c => cells.Select(row => row[c]).Append(headers[c]).Max(LongestWord))],
+            [.. filled.Select(c => cells.Select(row => row[c]).Append(headers[c]).Max(text => text.GetCellWidth()))],
+            console.Width - 1 - (CellFrame * filled.Count));
+        if (widths is null)
         {
             WriteRecords(console, [.. filled.Select(c => headers[c])], [.. cells.Select(row => filled.ConvertAll(c => row[c]))]);
             return;
         }
 
         var table = new Table { Border = console.IsOutputInteractive ? TableBorder.Rounded : TableBorder.Ascii };
-        foreach (var column in filled)
+        foreach (var (i, column) in filled.Index())
         {
-            table.AddColumn(new TableColumn(Markup.Escape(headers[column])));
+            table.AddColumn(new TableColumn(new Text(headers[column])) { Width = widths[i] });
         }
 
         foreach (var row in cells)
         {
-            table.AddRow([.. filled.Select(column => Markup.Escape(row[column]))]);
+            table.AddRow([.. filled.Select(column => new Text(row[column]))]); // as markup, "[" would be a piece of its own and a place to break
         }
 
         console.Ansi().Write(table);
@@ -45,7 +48,29 @@ internal static class Tables
         }
     }
 
-    private static int LongestWord(string text) => text.Split(' ', '\n').Max(word => word.Length);
+    /// <summary>
+    /// Columns between the longest word and the longest text of each, the room going to those that lack most: Spectre by itself takes from all alike and breaks words. Null where even
+    /// the words do not fit.
+    /// </summary>
+    private static int[]? Widths(int[] least, int[] most, int room)
+    {
+        var left = room - least.Sum();
+        if (left < 0)
+        {
+            return null;
+        }
+
+        var widths = least.ToArray();
+        for (; left > 0 && widths.Zip(most).Any(w => w.First < w.Second); left--)
+        {
+            var neediest = Enumerable.Range(0, widths.Length).MaxBy(i => most[i] - widths[i]);
+            widths[neediest]++;
+        }
+
+        return widths;
+    }
+
+    private static int LongestWord(string text) => text.Split(' ', '\n').Max(word => word.GetCellWidth());
 
     /// <summary>A Spectre console over stdout: colours and box characters for a person, plain text when redirected.</summary>
     public static IAnsiConsole Ansi(this CommandConsole console)

@@ -81,6 +81,18 @@ public class TerminalTests
         output.ToString().Should().Contain("feature").And.Contain("value").And.NotContain("label");
     }
 
+    [Fact]
+    public void WriteTable_JustWideEnough_BreaksBetweenWordsOnly()
+    {
+        using var output = new StringWriter { NewLine = "\n" };
+        using var console = new CommandConsole(TextReader.Null, output, TextWriter.Null, new Interrupts()) { Width = 40 };
+
+        console.WriteTable(["", "value", "against unsteered", "note"], [["sign flipped", "33.3", "+54.2 higher", "seven small words in a long row"]]);
+
+        output.ToString().Should().Contain("unsteered").And.Contain("flipped").And.NotContain("…");
+        output.ToString().Split('\n').Should().OnlyContain(line => line.Length <= 40);
+    }
+
     [Theory]
     [InlineData(40, false)]
     [InlineData(30, true)]
