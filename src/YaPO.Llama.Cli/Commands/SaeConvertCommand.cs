@@ -31,7 +31,7 @@ internal static class SaeConvertCommand
             HelpName = "TYPE",
         }.OneOf("f32", "f16", "q8_0");
         var layer = new Option<int?>("--layer") { Description = "Zero-based block whose output the SAE reads (default: what path or config say).", HelpName = "L" }.Within(0, 100_000);
-        var topK = new Option<int?>("--top-k") { Description = "k of a TopK SAE (default: what path or config say).", HelpName = "K" }.Within(1, 1 << 26);
+        var topK = new Option<int?>("--top-k", "--k") { Description = "k of a TopK SAE (default: what path or config say).", HelpName = "K" }.Within(1, 1 << 26);
         var inputScale = new Option<double?>("--input-scale")
         {
             Description = "c where the SAE was trained on c times the residual and does not say so (SAELens expected_average_only_in): √d_model / mean residual norm (default: none).",
@@ -42,7 +42,7 @@ internal static class SaeConvertCommand
             Description = "GGUF model to record as base, and to check the SAE on: explained variance, active features against the published number (default: none, no check).",
             HelpName = "FILE",
         };
-        var text = new Option<string?>("--text") { Description = "Text file for the check (default: built-in English prose).", HelpName = "FILE" };
+        var text = new Option<string?>("--text", "--data") { Description = "Text file for the check (default: built-in English prose).", HelpName = "FILE" };
         var engine = new EngineOptions();
         var json = SingleOptions.Json();
         var command = new Command("convert", "Convert a published SAE to GGUF, and check it on a model.") { input, output, format, type, layer, topK, inputScale, model, text };

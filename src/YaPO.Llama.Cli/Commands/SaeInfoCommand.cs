@@ -19,7 +19,7 @@ internal static class SaeInfoCommand
     {
         var file = SingleOptions.File("An SAE GGUF made by 'sae convert' or 'sae train'.");
         var model = new Option<string?>("--model", "-m") { Description = "GGUF model to check the SAE on: explained variance, active features (default: none, no check).", HelpName = "FILE" };
-        var text = new Option<string?>("--text") { Description = "Text file for the check (default: built-in English prose).", HelpName = "FILE" };
+        var text = new Option<string?>("--text", "--data") { Description = "Text file for the check (default: built-in English prose).", HelpName = "FILE" };
         var engine = new EngineOptions();
         var json = SingleOptions.Json();
         var command = new Command("info", "Show what an SAE file holds (shape, source, row norms, dead features), and how well it fits a model.") { file, model, text };

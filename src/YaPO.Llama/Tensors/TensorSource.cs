@@ -45,7 +45,7 @@ public abstract class TensorSource(string path) : IDisposable
     /// <exception cref="YapoException"><see cref="YapoErrorKind.InvalidArgument"/>: there are none or several; the message lists them.</exception>
     public string OnlyName() => Names.Count == 1
         ? Names.First()
-        : throw new YapoException(YapoErrorKind.InvalidArgument, $"{Path} holds {Names.Count} arrays ({Listed()}); say which one");
+        : throw new YapoException(YapoErrorKind.InvalidArgument, $"{Path} holds {Names.Count} arrays ({Listed()}); say which one (--member)");
 
     /// <summary>File and tensor, as messages name them.</summary>
     public string Describe(string name) => name.Length == 0 ? Path : $"{Path}: array '{name}'";
