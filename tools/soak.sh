@@ -8,6 +8,8 @@
 # mounts, removed at the end); without it they are left out, and the summary says so. The clock jumps through
 # libfaketime (Debian: faketime), named in YAPO_FAKETIME or found; without it that is left out too. One kind of action only: YAPO_SOAK_ACTIONS="clock serve".
 set -uo pipefail
+# Started in the background of another script, this one ignores Ctrl+C, and so would every program that it starts.
+[[ -n ${YAPO_SOAK_SIGNALS:-} ]] || ! env --default-signal=INT true 2>/dev/null || YAPO_SOAK_SIGNALS=1 exec env --default-signal=INT,QUIT bash "$0" "$@"
 set -m # background jobs of a script ignore Ctrl+C otherwise
 root=$(cd "$(dirname "$0")/.." && pwd)
 yapo=${YAPO:-$root/src/YaPO.Llama.Cli/bin/Release/net10.0/yapo-llama}
@@ -23,6 +25,7 @@ declare -A done_count
 failures=0 commands=0 killed=0 interrupted=0
 
 finish() {
+    ((BASHPID == $$)) || return # a child that Ctrl+C met before it became the program that it was to be
     mountpoint -q "$work/full" 2>/dev/null && umount "$work/full"
     mountpoint -q "$work/readonly" 2>/dev/null && umount "$work/readonly"
     rm -rf "$work"
