@@ -15,7 +15,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 yapo=${YAPO:-$root/src/YaPO.Llama.Cli/bin/Release/net10.0/yapo-llama}
 seconds=${1:-600} seed=${2:-$((SRANDOM % 32768))}
 limit=${YAPO_SOAK_LIMIT:-300} # a command that runs longer hangs
-exec 2> >(grep --line-buffered -v ' Killed ' >&2) # what bash says about every process that this script kills
+exec 2> >(grep --line-buffered -vE ' (Killed|Interrupt) ' >&2) # what bash says about every process that this script kills
 [[ -x $yapo ]] || { echo "soak: $yapo is not there; build first, or name the program in YAPO" >&2; exit 2; }
 RANDOM=$seed
 demo=$root/models/demo

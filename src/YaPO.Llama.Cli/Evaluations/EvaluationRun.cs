@@ -226,6 +226,7 @@ internal sealed class EvaluationRun : IDisposable
         Missing(_settings.Controls != 0 && _sae is null && sparse, "no random latents: they come from the vector's SAE; give it with --sae");
         Missing(_settings.Controls == 0, "no random directions and latents: --controls 0 leaves them out");
         Missing(_settings.TrainData is null, "no trained controls (random dictionary, random support, shuffled labels): give the training pairs with --train-data, and --sae");
+        Missing(_settings.TrainData is not null, "trained controls have the vector of their last step: no validation pairs choose among theirs, as they may have for the vector (train --validation-data)");
         Missing(_settings.Validation is not null && _settings.ValidationKnowledge is null, "strengths were chosen without regard to knowledge: give questions that steering should leave alone with --validation-knowledge");
         Missing(_settings.Neutral is null, "no comparison at equal KL: give neutral text with --neutral");
         Missing(subjects.Any(s => s.Parts.Count > 1), "vectors of several layers: ‖Δh‖ is matched layer by layer on unsteered residuals, and no random latents are drawn");
