@@ -90,7 +90,7 @@ function settings(): Settings {
     const input = byId<HTMLInputElement>(id);
     return input.checkValidity() && Number.isFinite(input.valueAsNumber) ? input.valueAsNumber : otherwise;
   };
-  return { temperature: number("temperature", 0.7), max_tokens: number("max-tokens", 200), seed: number("seed", 1) };
+  return { temperature: number("temperature", 0), max_tokens: number("max-tokens", 200), seed: number("seed", 1) };
 }
 
 function closePanel(): void {
