@@ -10,7 +10,9 @@ namespace YaPO.Llama.Training.Vectors;
 /// <summary>One of the blocks that a run steers: its SAE, and what is known of its residual stream on the training text.</summary>
 internal sealed class TrainedLayer : IDisposable
 {
-    private TrainedLayer(int layer, SaeFile? sae) => (Layer, Sae) = (layer, sae);
+    private readonly string _model;
+
+    private TrainedLayer(int layer, SaeFile? sae, string model) => (Layer, Sae, _model) = (layer, sae, model);
 
     public int Layer { get; }
 
@@ -47,7 +49,7 @@ internal sealed class TrainedLayer : IDisposable
 
                 var sae = options.NeedsSae ? SaeFile.Open(path!) : null;
                 var block = layer ?? sae?.Info.Layer ?? (path is null ? null : LayerOf(path)); // dense methods only ask an SAE for its block
-                layers.Add(new TrainedLayer(block ?? -1, sae));
+                layers.Add(new TrainedLayer(block ?? -1, sae, options.Model));
                 layers[^1].Check(options.Model, model, given: block is not null);
                 if (sae is not null)
                 {
@@ -100,7 +102,7 @@ internal sealed class TrainedLayer : IDisposable
 
         var active = Statistics!.Active();
         return active.Length == 0
-            ? throw new YapoException(YapoErrorKind.Mismatch, $"no latent of {Sae.Path} fires on the training text. Is it an SAE of this model and layer? (`sae eval` checks the fit)")
+            ? throw new YapoException(YapoErrorKind.Mismatch, $"no latent of {Sae.Path} fires on the training text in block {Layer} of {_model}. Is it an SAE of this model and layer? (`sae eval` checks the fit)")
             : (LatentRows.Read(Sae, active, encoder: Codes is null), Array.ConvertAll(active, j => (float)Statistics.MeanWhenActive(j)));
     }
 
