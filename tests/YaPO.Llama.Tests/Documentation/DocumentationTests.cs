@@ -5,52 +5,64 @@ using YaPO.Llama.Cli.Terminal;
 
 namespace YaPO.Llama.Tests.Documentation;
 
-/// <summary>Documentation that runs: every block marked <c>sh run</c> on the demo; every other command is parsed, every link followed.</summary>
+/// <summary>
+/// Documentation that runs: every block marked <c>sh run</c> on the demo, every block marked <c>sh stand-ins</c> on small files under the names of the reader's own; every other command is parsed, every
+/// link followed.
+/// </summary>
 public sealed partial class DocumentationTests
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(5);
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(10);
 
     public static TheoryData<string> RunnableBlocks() => [.. FencedBlock.All().Where(b => b.IsRunnable).Select(b => b.ToString())];
+
+    public static TheoryData<string> StandInBlocks() => [.. FencedBlock.All().Where(b => b.IsForStandIns).Select(b => b.ToString())];
 
     [Theory]
     [MemberData(nameof(RunnableBlocks))]
     public async Task Block_MarkedAsRunnable_Runs(string place)
     {
+        using var folder = new TemporaryFolder();
+        // Paths as in the checkout's root, and room to write beside them.
+        Directory.CreateSymbolicLink(folder.File("models"), Path.Combine(Repository.Root, "models"));
+        await Run(place, folder.Path, models: "");
+    }
+
+    [Theory]
+    [MemberData(nameof(StandInBlocks))]
+    public async Task Block_OfTheReadersFiles_RunsOnStandIns(string place)
+    {
+        using var files = new StandIns();
+        await Run(place, files.Folder, models: files.Folder);
+    }
+
+    private static async Task Run(string place, string folder, string models)
+    {
         var block = FencedBlock.All().Single(b => b.ToString() == place);
-        var folder = Directory.CreateTempSubdirectory("yapo-docs-");
+        var start = new ProcessStartInfo("bash", ["-euo", "pipefail", "-c", block.Script])
+        {
+            WorkingDirectory = folder,
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+        start.Environment["PATH"] = AppContext.BaseDirectory + Path.PathSeparator + Environment.GetEnvironmentVariable("PATH");
+        start.Environment["YAPO_CACHE_DIR"] = Path.Combine(folder, "cache");
+        start.Environment["YAPO_MODEL_DIR"] = models;
+        using var process = Process.Start(start)!;
+        process.StandardInput.Close();
+        var output = process.StandardOutput.ReadToEndAsync();
+        var error = process.StandardError.ReadToEndAsync();
+        using var timeout = new CancellationTokenSource(Patience);
         try
         {
-            // Paths as in the checkout's root, and room to write beside them.
-            Directory.CreateSymbolicLink(Path.Combine(folder.FullName, "models"), Path.Combine(Repository.Root, "models"));
-            var start = new ProcessStartInfo("bash", ["-euo", "pipefail", "-c", block.Script])
-            {
-                WorkingDirectory = folder.FullName,
-                RedirectStandardInput = true,
-                RedirectStandardOutput = true,
-                RedirectStandardError = true,
-            };
-            start.Environment["PATH"] = AppContext.BaseDirectory + Path.PathSeparator + Environment.GetEnvironmentVariable("PATH");
-            start.Environment["YAPO_CACHE_DIR"] = Path.Combine(folder.FullName, "cache");
-            using var process = Process.Start(start)!;
-            process.StandardInput.Close();
-            var output = process.StandardOutput.ReadToEndAsync();
-            var error = process.StandardError.ReadToEndAsync();
-            using var timeout = new CancellationTokenSource(Patience);
-            try
-            {
-                await process.WaitForExitAsync(timeout.Token);
-            }
-            catch (OperationCanceledException)
-            {
-                process.Kill(entireProcessTree: true);
-            }
-
-            (timeout.IsCancellationRequested ? -1 : process.ExitCode).Should().Be(0, $"{place} ran\n{block.Script}\n{await output}\n{await error}");
+            await process.WaitForExitAsync(timeout.Token);
         }
-        finally
+        catch (OperationCanceledException)
         {
-            folder.Delete(recursive: true);
+            process.Kill(entireProcessTree: true);
         }
+
+        (timeout.IsCancellationRequested ? -1 : process.ExitCode).Should().Be(0, $"{place} ran\n{block.Script}\n{await output}\n{await error}");
     }
 
     [Fact]
