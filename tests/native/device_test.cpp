@@ -36,6 +36,7 @@ const std::vector<steered> ways = {
     {"unsteered", [](const model &, auto &) { return std::vector<steer>(); }},
     {"dense", [](const model &, auto &) { return std::vector<steer>{random_dense(0, 64, 1, 0.5f), random_dense(3, 64, 2)}; }},
     {"sparse", [](const model &, auto &) { return std::vector<steer>{sae.vector(0, 40, 1), sae.vector(1, 33, 2), sae.vector(3, 40, 3)}; }},
+    {"two vectors at a block, three in all", [](const model &, auto &) { return std::vector<steer>{sae.vector(0, 40, 1), sae.vector(0, 33, 2), random_dense(3, 64, 2)}; }},
     {"sparse, quantized rows", [](const model &, auto &) {
         return std::vector<steer>{with_rows(sae.vector(0, 40, 1), YAPO_ROW_F16), with_rows(sae.vector(1, 40, 2), YAPO_ROW_BF16), with_rows(sae.vector(2, 40, 3), YAPO_ROW_Q8_0)}; }},
     {"whole SAE", [](const model & m, auto & keep) {

@@ -5,9 +5,11 @@
 namespace yapo {
 namespace {
 
-// The strengths of the vectors in columns `first` .. `first + n`, [n, T]
+// The strengths of the vectors in columns `first` .. `first + n`, [n, T]. One token's are as if alone: ggml-cuda looks at the distance of
+// rows even where there is one, and asserts that it is even.
 ggml_tensor * strengths_of(ggml_context * ctx, ggml_tensor * strengths, int32_t first, int64_t n) {
-    return ggml_view_2d(ctx, strengths, n, strengths->ne[1], strengths->nb[1], size_t(first) * sizeof(float));
+    const int64_t t = strengths->ne[1];
+    return ggml_view_2d(ctx, strengths, n, t, t == 1 ? size_t(n) * sizeof(float) : strengths->nb[1], size_t(first) * sizeof(float));
 }
 
 // value for every one of t tokens, [n, T]

@@ -4,35 +4,31 @@ namespace YaPO.Llama.Tests.Native;
 
 /// <summary>
 /// What can be held to of native/cuda without a GPU and without a toolkit: the device code compiles, into what it is meant to be, and
-/// ggml-cuda's own patch is small and applies. That the kernels compute the right thing is shown by their host twin (the native cases
-/// CudaTwin_ and Fused_), on a GPU by the cases Cuda_ of a build with the preset "cuda" (tools/verify-cuda.sh).
+/// run by the emulated device of tests/native/cuda_emulator it computes what the host twin does, and ggml-cuda's own patch is small and applies.
+/// That the twin computes the right thing: the native cases CudaTwin_ and Fused_. On a GPU: the cases Cuda_ of a build with the preset "cuda"
+/// (tools/verify-cuda.sh).
 /// </summary>
 public sealed class CudaTests
 {
     private const int Kernels = 32; // encoding: 3 for few tokens, 1 for many; decoding: 4 row types, 6 for few tokens and 1 for many of each
     private const int MostChangedLines = 40;
 
+    /// <summary>Of the native cases that only these tests run.</summary>
+    internal const string Prefix = "CudaPtx_";
+
     [NvptxFact]
-    public void DeviceCode_CompilesToPtx_InRegistersOnly()
+    public void DeviceCode_CompilesToPtx_InRegistersOnly() => WithPtx(ptx =>
     {
-        string cuda = Path.Combine(Root(), "native", "cuda");
-        string ptx = Path.Combine(Path.GetTempPath(), $"yapo-{Guid.NewGuid():N}.ptx");
-        try
-        {
-            (int exit, string output) = Run(
-                NvptxFactAttribute.Compiler!, "-std=c++17", "-O3", "-Wall", "-Wextra", "-Werror", "-x", "cuda", "--cuda-device-only", "--cuda-gpu-arch=sm_80", "-Xclang", "-target-feature", "-Xclang", "+ptx70",
-                "-nocudainc", "-nocudalib", "-fdeclspec", "-Wno-unknown-cuda-version", "-I", Path.Combine(cuda, "check"), "-include", "cuda_runtime.h", "-S", "-o", ptx, Path.Combine(cuda, "launch.cu"));
-            exit.Should().Be(0, "{0}", output);
-            string[] lines = File.ReadAllLines(ptx);
-            lines.Count(line => line.Contains(".visible .entry", StringComparison.Ordinal)).Should().Be(Kernels);
-            lines.Should().NotContain(line => line.Contains(".local", StringComparison.Ordinal), "what a thread keeps must be in registers")
-                .And.NotContain(line => line.Contains("call.uni", StringComparison.Ordinal), "phases must be inlined");
-        }
-        finally
-        {
-            File.Delete(ptx);
-        }
-    }
+        string[] lines = File.ReadAllLines(ptx);
+        lines.Count(line => line.Contains(".visible .entry", StringComparison.Ordinal)).Should().Be(Kernels);
+        lines.Should().NotContain(line => line.Contains(".local", StringComparison.Ordinal), "what a thread keeps must be in registers")
+            .And.NotContain(line => line.Contains("call.uni", StringComparison.Ordinal), "phases must be inlined");
+    });
+
+    [NvptxFact]
+    public void DeviceCode_OnTheEmulatedDevice_IsTheTwinBitForBit() => WithPtx(ptx =>
+        NativeTests.RunCase(Prefix + "Kernels_AreTheTwinsBitForBit", new Dictionary<string, string> { ["YAPO_CUDA_PTX"] = ptx })
+            .Should().Contain($"{Kernels} of {Kernels} kernels ran"));
 
     [Fact]
     public void Patch_AppliesToThePinnedTree_AndIsSmall()
@@ -45,6 +41,24 @@ public sealed class CudaTests
         // The index of the source in use is the pinned tree: patches are applied to the files only.
         (int exit, string output) = Run("git", "-C", LlamaCppSource(), "apply", "--check", "--cached", patch);
         exit.Should().Be(0, "{0}", output);
+    }
+
+    private static void WithPtx(Action<string> check)
+    {
+        string cuda = Path.Combine(Root(), "native", "cuda");
+        string ptx = Path.Combine(Path.GetTempPath(), $"yapo-{Guid.NewGuid():N}.ptx");
+        try
+        {
+            (int exit, string output) = Run(
+                NvptxFactAttribute.Compiler!, "-std=c++17", "-O3", "-Wall", "-Wextra", "-Werror", "-x", "cuda", "--cuda-device-only", "--cuda-gpu-arch=sm_80", "-Xclang", "-target-feature", "-Xclang", "+ptx70",
+                "-nocudainc", "-nocudalib", "-fdeclspec", "-Wno-unknown-cuda-version", "-I", Path.Combine(cuda, "check"), "-include", "cuda_runtime.h", "-S", "-o", ptx, Path.Combine(cuda, "launch.cu"));
+            exit.Should().Be(0, "{0}", output);
+            check(ptx);
+        }
+        finally
+        {
+            File.Delete(ptx);
+        }
     }
 
     private static string LlamaCppSource()

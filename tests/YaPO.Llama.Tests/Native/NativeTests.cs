@@ -7,7 +7,7 @@ namespace YaPO.Llama.Tests.Native;
 /// Runs every case of the native test executable (tests/native), each in its own process: a crash fails one case only.
 /// The Reference cases compare with unpatched llama.cpp; the CMake target yapo-reference is built for them first. The Published cases
 /// steer the unpatched llama.cpp of an npm package, which the target yapo-published fetches. The PublishedVulkan cases are
-/// <see cref="PublishedVulkanTests"/>'.
+/// <see cref="PublishedVulkanTests"/>', the CudaPtx cases <see cref="CudaTests"/>'.
 /// </summary>
 public sealed class NativeTests
 {
@@ -24,7 +24,9 @@ public sealed class NativeTests
 
     private static readonly IReadOnlyDictionary<string, string> Inherited = new Dictionary<string, string>();
 
-    public static TheoryData<string> Cases() => [.. List().Where(name => !name.StartsWith(PublishedVulkanTests.Prefix, StringComparison.Ordinal))];
+    private static readonly string[] OfOtherTests = [PublishedVulkanTests.Prefix, CudaTests.Prefix];
+
+    public static TheoryData<string> Cases() => [.. List().Where(name => !OfOtherTests.Any(prefix => name.StartsWith(prefix, StringComparison.Ordinal)))];
 
     /// <summary>The names of all cases that check something.</summary>
     internal static IEnumerable<string> List()
