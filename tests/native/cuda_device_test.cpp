@@ -1,16 +1,11 @@
-// On an NVIDIA GPU (builds with the preset "cuda" only; every case fails without one): the kernels against their host twin, the
-// steered model against the oracle, and that a decode stays one captured CUDA graph while strengths change at every token.
+// On an NVIDIA GPU or the emulated one (builds with the preset "cuda" only; every case fails without): the kernels against their host twin,
+// and the steered model against the oracle.
 #include "cuda_problem.h"
 #include "kernel_oracle.h"
 
 #include "cuda/launch.h"
 
-#include "llama.h"
-
 #include <cuda_runtime.h>
-
-#include <cstdlib>
-#include <cstring>
 
 using namespace yapo_test;
 
@@ -50,41 +45,6 @@ const dictionary sae(64, 200, 3);
 std::vector<steer> vectors() {
     steer a = sae.vector(0, 40, 1), b = sae.vector(0, 33, 2), c = sae.vector(2, 100, 3), d = sae.vector(3, 64, 5);
     return {a, random_dense(1, 64, 3), b, c, d};
-}
-
-// What llama.cpp and ggml say about graphs.
-struct graph_log {
-    int64_t warm = 0, reset = 0, reused = 0, splits = -1;
-    static void line(ggml_log_level, const char * text, void * user) {
-        graph_log & log = *static_cast<graph_log *>(user);
-        log.warm += strstr(text, "CUDA graph warmup complete") != nullptr;
-        log.reset += strstr(text, "CUDA graph warmup reset") != nullptr;
-        log.reused += strstr(text, "CUDA Graph id") != nullptr && strstr(text, "reused") != nullptr;
-        if (const char * splits = strstr(text, "graph splits = ")) {
-            log.splits = atoll(splits + strlen("graph splits = "));
-        }
-    }
-};
-
-constexpr int settle = 10, steps = 50;
-
-graph_log decode_steps(bool steered) {
-    graph_log log;
-    model     m(write_random_model(random_model(), scratch(steered ? "s.gguf" : "u.gguf")), all_on_gpu());
-    llama_log_set(graph_log::line, &log);
-    {
-        context c(m);
-        if (steered) c.attach(vectors());
-        random_source rng(1);
-        for (int32_t i = 0; i < settle + steps; ++i) {
-            if (i == settle) log.reset = log.reused = 0;
-            c.decode(whole({6 + i}, steered ? std::vector<float>{rng.normal(), rng.normal(), 0.0f, rng.normal(), rng.normal()} : std::vector<float>{}, 0, i));
-            c.logits();
-        }
-    }
-    llama_log_set(nullptr, nullptr);
-    note("%s: %lld warm-ups, then in %d steps %lld graphs reused, %lld reset; %lld splits", steered ? "steered" : "unsteered", (long long) log.warm, steps, (long long) log.reused, (long long) log.reset, (long long) log.splits);
-    return log;
 }
 
 } // namespace
@@ -151,13 +111,4 @@ YAPO_TEST(Cuda_SteeredModel_AgreesWithOracle) {
         note("%d of %d tokens, relative error %.2g", compared, n_tokens, worst);
         CHECK(compared * 4 >= n_tokens * 3 && worst < 1e-6);
     }
-}
-
-YAPO_TEST(Cuda_StrengthsChange_GraphsStayCaptured) {
-    const graph_log plain = decode_steps(false), steered = decode_steps(true);
-    CHECK(plain.warm > 0 && plain.reset == 0); // ggml-cuda captures here at all
-    CHECK(steered.warm > 0);
-    CHECK_EQ(steered.reset, int64_t(0));
-    CHECK(steered.reused >= plain.reused && steered.reused >= steps);
-    CHECK_EQ(steered.splits, plain.splits); // nothing went back to the host
 }

@@ -1,6 +1,7 @@
 // Promise: libyapo-stock steers a llama.cpp as others published it, unpatched, to the same result as our graph. The libllama is that of
 // the npm package of the same release (CMake target yapo-published fetches it; the xunit runner builds that first). The cases
-// PublishedVulkan_ need a Vulkan driver, of a GPU or Mesa's for the processor, and the target yapo-published-vulkan.
+// PublishedVulkan_ need a Vulkan driver, of a GPU or Mesa's for the processor, and the target yapo-published-vulkan; PublishedCuda_ the
+// target yapo-published-cuda and CUDA's libraries, NVIDIA's or those of cuda_emulator.
 #include "program.h"
 
 #include <cstdlib>
@@ -11,7 +12,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// kind: "" or "-vulkan", as the target that fetches it is called
+// kind: "", "-vulkan" or "-cuda", as the target that fetches it is called
 std::string published_libllama(const std::string & kind) {
     const std::string directory = YAPO_PUBLISHED_DIR + kind;
     std::error_code ignored;
@@ -28,20 +29,44 @@ outcome run(const std::string & model, const std::vector<steer> & vectors, const
     return run_program("yapo-native-tests-published", published_libllama(""), model, vectors, strengths);
 }
 
-// F16 in the driver's products; measured with Mesa 22.3's software driver: at most 1.2e-3 of the largest logit.
-constexpr double vulkan_tolerance = 5e-3;
+// All blocks on the first device of the package for it.
+struct published_device {
+    const char * kind;
+    const char * name;
+    double       tolerance; // of logits, of the largest
 
-// All blocks on the first Vulkan device there is.
-outcome run_on_vulkan(const std::string & model, const std::vector<steer> & vectors, const std::vector<float> & strengths) {
-    setenv("GGML_VK_VISIBLE_DEVICES", "0", 0); // ggml hides drivers for the processor
-    return run_program("yapo-native-tests-published", published_libllama("-vulkan"), model, vectors, strengths, "Vulkan0");
-}
+    outcome run(const std::string & model, const std::vector<steer> & vectors, const std::vector<float> & strengths) const {
+        setenv("GGML_VK_VISIBLE_DEVICES", "0", 0); // ggml-vulkan hides drivers for the processor
+        return run_program("yapo-native-tests-published", published_libllama(kind), model, vectors, strengths, name);
+    }
+};
+// F16 in the products of both. Measured: 1.2e-3 with Mesa 22.3's software driver, 1.5e-3 on the emulated CUDA device.
+const published_device vulkan = {"-vulkan", "Vulkan0", 5e-3}, cuda = {"-cuda", "CUDA0", 5e-3};
 
 std::vector<steer> vectors() {
     static const dictionary sae(64, 96, 3);
     steer a = sae.vector(0, 40, 1), b = sae.vector(0, 33, 2), c = sae.vector(2, 64, 3);
     a.sae_id = b.sae_id = 11;
     return {a, b, c, random_dense(3, 64, 7)};
+}
+
+void check_against_our_cpu(const published_device & device) {
+    const std::vector<float> strengths = {1.0f, -0.7f, 1.5f, 0.3f};
+    for (const char * arch : {"gemma2", "llama"}) {
+        random_model spec;
+        spec.arch = arch;
+        const std::string path    = write_random_model(spec, scratch("published.gguf"));
+        const auto        plain   = succeed(device.run(path, {}, {}));
+        const auto        steered = succeed(device.run(path, vectors(), strengths));
+        CHECK(compare(plain.data(), steered.data(), int64_t(plain.size())).max_abs > 1e-2);
+        check_close("unsteered, published on the device against ours on the CPU", plain, in_graph(path, {}, {}), device.tolerance);
+        check_close("steered, published on the device against our graph on the CPU", steered, in_graph(path, vectors(), strengths), device.tolerance);
+    }
+}
+
+void check_strength_zero(const published_device & device) {
+    const std::string path = write_random_model({}, scratch("published.gguf"));
+    check_same_bits("strength 0 against no callback", succeed(device.run(path, vectors(), {0, 0, 0, 0})), succeed(device.run(path, {}, {})));
 }
 
 } // namespace
@@ -74,21 +99,7 @@ YAPO_TEST(Published_ArchitectureWithoutTheTensor_IsRefused) {
     CHECK_MSG(o.message.find("layer 1 cannot be steered") != std::string::npos, "%s", o.message.c_str());
 }
 
-YAPO_TEST(PublishedVulkan_AgreesWithInGraphOnCpu) {
-    const std::vector<float> strengths = {1.0f, -0.7f, 1.5f, 0.3f};
-    for (const char * arch : {"gemma2", "llama"}) {
-        random_model spec;
-        spec.arch = arch;
-        const std::string path    = write_random_model(spec, scratch("published.gguf"));
-        const auto        plain   = succeed(run_on_vulkan(path, {}, {}));
-        const auto        steered = succeed(run_on_vulkan(path, vectors(), strengths));
-        CHECK(compare(plain.data(), steered.data(), int64_t(plain.size())).max_abs > 1e-2);
-        check_close("unsteered, published on Vulkan against ours on the CPU", plain, in_graph(path, {}, {}), vulkan_tolerance);
-        check_close("steered, published on Vulkan against our graph on the CPU", steered, in_graph(path, vectors(), strengths), vulkan_tolerance);
-    }
-}
-
-YAPO_TEST(PublishedVulkan_StrengthZero_SameBitsAsWithoutCallback) {
-    const std::string path = write_random_model({}, scratch("published.gguf"));
-    check_same_bits("strength 0 against no callback", succeed(run_on_vulkan(path, vectors(), {0, 0, 0, 0})), succeed(run_on_vulkan(path, {}, {})));
-}
+YAPO_TEST(PublishedVulkan_AgreesWithInGraphOnCpu) { check_against_our_cpu(vulkan); }
+YAPO_TEST(PublishedVulkan_StrengthZero_SameBitsAsWithoutCallback) { check_strength_zero(vulkan); }
+YAPO_TEST(PublishedCuda_AgreesWithInGraphOnCpu) { check_against_our_cpu(cuda); }
+YAPO_TEST(PublishedCuda_StrengthZero_SameBitsAsWithoutCallback) { check_strength_zero(cuda); }

@@ -5,7 +5,7 @@ namespace YaPO.Llama.Tests.Cli;
 
 /// <summary>
 /// A device whose memory is not the host's, as the command line names it: an RPC server in a second process, which every machine has; a GPU of the build under test;
-/// the first device of <see cref="PublishedVulkan"/>, where there is one.
+/// the devices of <see cref="PublishedBackend"/>, where they can be had.
 /// </summary>
 internal sealed class OtherDevice : IDisposable
 {
@@ -22,7 +22,7 @@ internal sealed class OtherDevice : IDisposable
     }
 
     /// <summary>The names of all there are.</summary>
-    public static TheoryData<string> Names => [.. new[] { Rpc }.Concat(OfTheBuild).Concat(PublishedVulkan.Missing is null ? [PublishedVulkan.Device] : []).Distinct()];
+    public static TheoryData<string> Names => [.. new[] { Rpc }.Concat(OfTheBuild).Concat(PublishedBackend.Here.Select(backend => backend.Device)).Distinct()];
 
     /// <summary>Those that are no driver for the processor.</summary>
     public static TheoryData<string> NamesOfHardware => [.. new[] { Rpc }.Concat(LlamaRuntime.Devices().Where(IsGpu).Where(d => !d.Description.Contains("llvmpipe", StringComparison.Ordinal)).Select(d => d.Name))];
@@ -34,7 +34,7 @@ internal sealed class OtherDevice : IDisposable
     public bool SameCode => _server is not null;
 
     /// <summary>
-    /// How far it may be from the CPU: nats of a log-probability; activations and vectors relative to the largest. An RPC server runs the same code; Vulkan's products round to F16
+    /// How far it may be from the CPU: nats of a log-probability; activations and vectors relative to the largest. An RPC server runs the same code; the products of Vulkan and CUDA round to F16
     /// (as in tests/native/other_device.cpp).
     /// </summary>
     public double Tolerance => SameCode ? 1e-4 : 5e-3;
@@ -51,7 +51,9 @@ internal sealed class OtherDevice : IDisposable
 
     /// <summary>Runs a command that can find it.</summary>
     public CliRun Run(string input, params string[] args) =>
-        _server is null && !OfTheBuild.Contains(Name) ? CliProcess.Run(_folder, input, PublishedVulkan.Environment, args) : CliProcess.Run(_folder, input, args);
+        _server is null && !OfTheBuild.Contains(Name)
+            ? CliProcess.Run(_folder, input, PublishedBackend.Here.Single(backend => backend.Device == Name).Environment, args)
+            : CliProcess.Run(_folder, input, args);
 
     public void Dispose() => _server?.Dispose();
 }

@@ -6,8 +6,8 @@ namespace YaPO.Llama.Tests.Native;
 /// <summary>
 /// Runs every case of the native test executable (tests/native), each in its own process: a crash fails one case only.
 /// The Reference cases compare with unpatched llama.cpp; the CMake target yapo-reference is built for them first. The Published cases
-/// steer the unpatched llama.cpp of an npm package, which the target yapo-published fetches. The PublishedVulkan cases are
-/// <see cref="PublishedVulkanTests"/>', the CudaPtx cases <see cref="CudaTests"/>'.
+/// steer the unpatched llama.cpp of an npm package, which the target yapo-published fetches. The cases that need a device are
+/// <see cref="PublishedBackendTests"/>', the CudaPtx cases <see cref="CudaTests"/>'.
 /// </summary>
 public sealed class NativeTests
 {
@@ -24,7 +24,7 @@ public sealed class NativeTests
 
     private static readonly IReadOnlyDictionary<string, string> Inherited = new Dictionary<string, string>();
 
-    private static readonly string[] OfOtherTests = [PublishedVulkanTests.Prefix, CudaTests.Prefix];
+    private static readonly string[] OfOtherTests = [PublishedBackendTests.Vulkan, PublishedBackendTests.Cuda, PublishedBackendTests.CudaGraphs, CudaTests.Prefix];
 
     public static TheoryData<string> Cases() => [.. List().Where(name => !OfOtherTests.Any(prefix => name.StartsWith(prefix, StringComparison.Ordinal)))];
 

@@ -1,32 +1,54 @@
 namespace YaPO.Llama.Tests.Native;
 
 /// <summary>
-/// Native cases on <see cref="PublishedVulkan"/>: libyapo-stock on the package's own llama.cpp, whose residual stream lies on the device; with the package's backend as
-/// a plug-in, the Device_ cases of our graph and the gradients of the blocks above it.
+/// Native cases on each <see cref="PublishedBackend"/>: libyapo-stock on the package's own llama.cpp, whose residual stream lies on the device; with the package's backend as
+/// a plug-in, the Device_ cases of our graph and the gradients of the blocks above it; on CUDA what only there exists, captured graphs.
 /// </summary>
-public sealed class PublishedVulkanTests
+public sealed class PublishedBackendTests
 {
     /// <summary>Of the cases that only these tests run.</summary>
-    internal const string Prefix = "PublishedVulkan_";
+    internal const string Vulkan = "PublishedVulkan_", Cuda = "PublishedCuda_", CudaGraphs = "CudaGraphs_";
 
-    public static TheoryData<string> StockCases() => Cases(Prefix);
+    public static TheoryData<string> VulkanCases() => Cases(Vulkan);
+
+    public static TheoryData<string> CudaCases() => Cases(Cuda);
+
+    public static TheoryData<string> CudaGraphsCases() => Cases(CudaGraphs);
 
     public static TheoryData<string> DeviceCases() => Cases("Device_");
 
     [VulkanTheory]
-    [MemberData(nameof(StockCases))]
-    public void Stock(string name) => NativeTests.RunCase(name, PublishedVulkan.Environment);
+    [MemberData(nameof(VulkanCases))]
+    public void Vulkan_Stock(string name) => NativeTests.RunCase(name, PublishedBackend.Vulkan.Environment);
+
+    [CudaTheory]
+    [MemberData(nameof(CudaCases))]
+    [MemberData(nameof(CudaGraphsCases))]
+    public void Cuda_Stock_AndGraphs(string name) => NativeTests.RunCase(name, PublishedBackend.Cuda.Environment);
 
     [VulkanTheory]
     [MemberData(nameof(DeviceCases))]
-    public void InGraph(string name) =>
-        NativeTests.RunCase(name, PublishedVulkan.Environment).Should().Contain($"also on {PublishedVulkan.Device}", "else nothing ran there");
+    public void Vulkan_InGraph(string name) => InGraph(PublishedBackend.Vulkan, name);
+
+    [CudaTheory]
+    [MemberData(nameof(DeviceCases))]
+    public void Cuda_InGraph(string name) => InGraph(PublishedBackend.Cuda, name);
 
     [VulkanTheory]
     [InlineData("TrainUpper_Device_Gradient_AgreesWithFiniteDifferences")]
     [InlineData("TrainUpper_Device_Architectures_AgreeWithTheFusedWorker")]
-    public void Gradients(string name) =>
-        NativeTests.RunCase(name, new Dictionary<string, string>(PublishedVulkan.Environment) { ["YAPO_TEST_DEVICE"] = PublishedVulkan.Device });
+    public void Vulkan_Gradients(string name) => Gradients(PublishedBackend.Vulkan, name);
+
+    [CudaTheory]
+    [InlineData("TrainUpper_Device_Gradient_AgreesWithFiniteDifferences")]
+    [InlineData("TrainUpper_Device_Architectures_AgreeWithTheFusedWorker")]
+    public void Cuda_Gradients(string name) => Gradients(PublishedBackend.Cuda, name);
+
+    private static void InGraph(PublishedBackend backend, string name) =>
+        NativeTests.RunCase(name, backend.Environment).Should().Contain($"also on {backend.Device}", "else nothing ran there");
+
+    private static void Gradients(PublishedBackend backend, string name) =>
+        NativeTests.RunCase(name, new Dictionary<string, string>(backend.Environment) { ["YAPO_TEST_DEVICE"] = backend.Device });
 
     private static TheoryData<string> Cases(string prefix) => [.. NativeTests.List().Where(name => name.StartsWith(prefix, StringComparison.Ordinal))];
 }
