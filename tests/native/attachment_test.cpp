@@ -19,7 +19,8 @@ struct foreign {
     llama_model * model = nullptr;
     explicit foreign(const std::string & path) {
         llama_model_params p = llama_model_default_params();
-        p.n_gpu_layers = 0;
+        static ggml_backend_dev_t none[] = {nullptr}; // no GPU: with no layers on it one would still take the products of long prompts
+        p.devices = none;
         model = llama_model_load_from_file(path.c_str(), p);
         CHECK(model);
     }

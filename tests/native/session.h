@@ -22,7 +22,7 @@ struct model {
     static yapo_model_options on_cpu() {
         yapo_model_options options;
         yapo_model_default_options(&options);
-        options.gpu_layers = 0;
+        options.device = "cpu"; // with no layers on it a GPU would still take the products of long prompts
         return options;
     }
 };

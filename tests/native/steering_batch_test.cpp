@@ -7,11 +7,8 @@
 //  - gemma2: ggml's CPU GELU looks its argument up in a table after rounding it to F16, so that a difference in the last bit of
 //    an argument can flip one rounding: 2^-11 of one of the 128 FFN entries, some 4e-5 of the block's output, several times
 //    over tokens and blocks; tolerance 3e-4.
-//  - where llama.cpp puts blocks on a GPU by itself (builds for one): as in other_device.cpp; its products round to F16.
 // A wrong strength, vector or row changes logits by 1e-2 and more (checked).
 #include "session.h"
-
-#include "ggml-backend.h"
 
 using namespace yapo_test;
 
@@ -19,8 +16,7 @@ namespace {
 
 struct setting {
     const char * arch;
-    double       on_cpu;
-    double       rounding() const { return ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_GPU) ? 5e-3 : on_cpu; }
+    double       rounding;
     random_model spec() const {
         random_model m;
         m.arch = arch;
@@ -71,8 +67,8 @@ static void check_batch_two_sequences_different_vectors(const setting & of) {
         std::vector<float> got_a, got_b;
         for (int32_t r : row_a) { const auto x = c.logits(r); got_a.insert(got_a.end(), x.begin(), x.end()); }
         for (int32_t r : row_b) { const auto x = c.logits(r); got_b.insert(got_b.end(), x.begin(), x.end()); }
-        check_close("sequence 0", got_a, wanted_a, of.rounding());
-        check_close("sequence 1", got_b, wanted_b, of.rounding());
+        check_close("sequence 0", got_a, wanted_a, of.rounding);
+        check_close("sequence 1", got_b, wanted_b, of.rounding);
     }
 }
 YAPO_TEST(Batch_TwoSequencesDifferentVectors_EachAsAlone) { for (const setting & of : settings) check_batch_two_sequences_different_vectors(of); }
@@ -95,7 +91,7 @@ static void check_batch_prompt_split_over_ubatches(const setting & of) {
         if (wanted.empty()) {
             wanted = c.logits();
         } else {
-            check_close(format("ubatches of %u", n_ubatch).c_str(), c.logits(), wanted, of.rounding());
+            check_close(format("ubatches of %u", n_ubatch).c_str(), c.logits(), wanted, of.rounding);
         }
     }
 }
@@ -115,7 +111,7 @@ static void check_batch_prompt_split_over_decodes(const setting & of) {
         const auto x = c.logits();
         got.insert(got.end(), x.begin(), x.end());
     }
-    check_close("decodes of 13 tokens", got, wanted, of.rounding());
+    check_close("decodes of 13 tokens", got, wanted, of.rounding);
 }
 YAPO_TEST(Batch_PromptSplitOverDecodes_SameLogits) { for (const setting & of : settings) check_batch_prompt_split_over_decodes(of); }
 
@@ -140,7 +136,7 @@ static void check_batch_some_outputs(const setting & of) {
         batch b = all;
         for (int32_t i = 0; i < 30; ++i) b.outputs[i] = i == 3 || i == 17 || i == 18 || i == 29;
         few.decode(b);
-        for (int32_t i : {3, 17, 18, 29}) check_close(format("row %d", i).c_str(), few.logits(i), wanted[i], of.rounding());
+        for (int32_t i : {3, 17, 18, 29}) check_close(format("row %d", i).c_str(), few.logits(i), wanted[i], of.rounding);
     }
 }
 YAPO_TEST(Batch_SomeOutputs_SameRows) { for (const setting & of : settings) check_batch_some_outputs(of); }
@@ -291,6 +287,6 @@ static void check_sequences_copied_prefix(const setting & of) {
     direct.attach(vectors);
     direct.decode(whole(prefix, s, 0));
     direct.decode(whole(tail, t, 0, 20));
-    check_close("after a copied prefix", got, direct.logits(), of.rounding());
+    check_close("after a copied prefix", got, direct.logits(), of.rounding);
 }
 YAPO_TEST(Sequences_CopiedPrefix_AsEvaluatedTwice) { for (const setting & of : settings) check_sequences_copied_prefix(of); }

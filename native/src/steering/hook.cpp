@@ -97,12 +97,18 @@ void sequence_strengths::copy(int32_t sequence, float * out) const {
 
 namespace {
 
+ggml_backend_buffer_type_t device_of(const layer_vectors & layer) {
+    const ggml_tensor * weight = !layer.dense.empty() ? layer.dense[0].value : !layer.sparse.empty() ? layer.sparse[0].values : layer.replace[0].by.value;
+    return ggml_backend_buffer_get_type(weight->buffer);
+}
+
 // The inputs of one graph. Two kinds of rows: every token of the ubatch, or (in the last block) its outputs only.
 struct graph_inputs : llama_layer_hook_graph {
     explicit graph_inputs(steering & state) : state(state) {}
 
     struct kind {
         ggml_tensor * strengths = nullptr; // F32 [columns, T]
+        std::map<ggml_backend_buffer_type_t, ggml_tensor *> uploaded; // the strengths, on devices whose memory is not the host's
         ggml_tensor * batch_row = nullptr; // I64 [T]: where captures and read-outs go
         std::vector<std::vector<uint8_t> *> written; // of the captures and read-outs with these rows
     };
@@ -110,13 +116,33 @@ struct graph_inputs : llama_layer_hook_graph {
     kind       all, outputs;
     std::set<int32_t> reached; // the layers that this graph offered
 
-    ggml_tensor * strengths_for(ggml_context * ctx, kind & k, int64_t t) {
+    // The strengths for what is attached to `layer`. They are the host's; where more than one part of them is needed on a device, it gets
+    // them whole, once: the scheduler would bring it each part by itself, and wait each time.
+    ggml_tensor * strengths_for(ggml_context * ctx, kind & k, int64_t t, const layer_vectors & layer) {
         if (!k.strengths) {
             k.strengths = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, state.columns(), t);
             ggml_set_input(k.strengths);
             ggml_set_name(k.strengths, "yapo_strengths");
         }
-        return k.strengths;
+        const ggml_backend_buffer_type_t device = device_of(layer);
+        if (ggml_backend_buft_is_host(device) || parts_on(device) == 1) {
+            return k.strengths;
+        }
+        ggml_tensor *& uploaded = k.uploaded[device];
+        if (!uploaded) {
+            uploaded = ggml_cont(ctx, k.strengths);
+        }
+        return uploaded;
+    }
+
+    size_t parts_on(ggml_backend_buffer_type_t device) const {
+        size_t n = 0;
+        for (const auto & [il, layer] : state.vectors->layers) {
+            if (device_of(layer) == device) {
+                n += layer.dense.size() + layer.sparse.size() + layer.replace.size();
+            }
+        }
+        return n;
     }
 
     ggml_tensor * batch_row_for(ggml_context * ctx, kind & k, int64_t t) {
@@ -231,7 +257,7 @@ ggml_tensor * on_layer(const llama_layer_hook_call & call, ggml_tensor * h, void
     if (state.vectors) {
         const auto layer = state.vectors->layers.find(call.il);
         if (layer != state.vectors->layers.end()) {
-            h = build_steering(call.ctx, layer->second, h, inputs.strengths_for(call.ctx, kind, h->ne[1]), codes);
+            h = build_steering(call.ctx, layer->second, h, inputs.strengths_for(call.ctx, kind, h->ne[1], layer->second), codes);
         }
     }
     full_codes steered(call.ctx, h);

@@ -9,6 +9,9 @@ namespace {
 // rows even where there is one, and asserts that it is even.
 ggml_tensor * strengths_of(ggml_context * ctx, ggml_tensor * strengths, int32_t first, int64_t n) {
     const int64_t t = strengths->ne[1];
+    if (n == strengths->ne[0]) {
+        return strengths;
+    }
     return ggml_view_2d(ctx, strengths, n, t, t == 1 ? size_t(n) * sizeof(float) : strengths->nb[1], size_t(first) * sizeof(float));
 }
 
@@ -33,8 +36,8 @@ ggml_tensor * sum(ggml_context * ctx, const sparse_group & g, ggml_tensor * stre
     if (v == 1) {
         return ggml_mul(ctx, repeated(ctx, ggml_reshape_1d(ctx, g.values, k), t), lambda);
     }
-    if (v < strengths->ne[0] && t > 1) {
-        lambda = ggml_cont(ctx, lambda); // not every backend multiplies rows that lie apart
+    if (v < strengths->ne[0] && (t > 1 || g.column % 4 != 0)) {
+        lambda = ggml_cont(ctx, lambda); // not every backend multiplies rows that lie apart, or begin in the middle of 16 bytes
     }
     ggml_tensor * s = ggml_mul_mat(ctx, g.values, lambda);
     ggml_prec_set_acc(s, GGML_PREC_F32);
@@ -134,7 +137,7 @@ ggml_tensor * build_steering(ggml_context * ctx, const layer_vectors & layer, gg
 }
 
 uint32_t steering_nodes(const layer_vectors & layer) {
-    uint32_t n = 1 + 5 * uint32_t(layer.dense.size());
+    uint32_t n = 2 + 5 * uint32_t(layer.dense.size());
     for (const sparse_group & g : layer.sparse) {
         n += 28 + (g.sae ? code_nodes : 0);
     }

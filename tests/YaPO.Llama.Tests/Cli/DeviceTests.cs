@@ -97,7 +97,7 @@ public sealed class DeviceTests(CliWorld world) : IClassFixture<CliWorld>
 
     /// <summary>Commands that measure, on many sequences at once: the CPU's figures. Not on Mesa's driver for the processor, in which they crash (docs/devices.md).</summary>
     [Theory]
-    [MemberData(nameof(OtherDevice.NamesOfHardware), MemberType = typeof(OtherDevice))]
+    [MemberData(nameof(OtherDevice.NamesBesidesMesa), MemberType = typeof(OtherDevice))]
     public void Measurements_AgreeWithTheCpu(string name)
     {
         world.Write("text.txt", "what is the model\n\nthe user is a model of the user\n\nwhat the user is\n");
@@ -117,7 +117,8 @@ public sealed class DeviceTests(CliWorld world) : IClassFixture<CliWorld>
         void Compare(string[] command, Func<JsonElement, double[]> figures)
         {
             var wanted = figures(Run(command, ["--device", "cpu"]));
-            figures(Run(command, other.Arguments)).Zip(wanted, (f, w) => Math.Abs(f - w)).Max().Should().BeLessThan(other.Tolerance, string.Join(' ', command));
+            // A random SAE explains a variance far below 0: large figures relative to themselves.
+            figures(Run(command, other.Arguments)).Zip(wanted, (f, w) => Math.Abs(f - w) / Math.Max(1, Math.Abs(w))).Max().Should().BeLessThan(other.Tolerance, string.Join(' ', command));
         }
 
         double[] Details(JsonElement report) => [.. report.GetProperty("vectors")[0].GetProperty("rows").EnumerateArray().Select(r => r.GetProperty("detail").GetDouble())];

@@ -24,8 +24,13 @@ internal sealed class OtherDevice : IDisposable
     /// <summary>The names of all there are.</summary>
     public static TheoryData<string> Names => [.. new[] { Rpc }.Concat(OfTheBuild).Concat(PublishedBackend.Here.Select(backend => backend.Device)).Distinct()];
 
-    /// <summary>Those that are no driver for the processor.</summary>
-    public static TheoryData<string> NamesOfHardware => [.. new[] { Rpc }.Concat(LlamaRuntime.Devices().Where(IsGpu).Where(d => !d.Description.Contains("llvmpipe", StringComparison.Ordinal)).Select(d => d.Name))];
+    /// <summary>Those without Mesa's driver for the processor.</summary>
+    public static TheoryData<string> NamesBesidesMesa =>
+    [
+        .. new[] { Rpc }
+            .Concat(LlamaRuntime.Devices().Where(IsGpu).Where(d => !d.Description.Contains("llvmpipe", StringComparison.Ordinal)).Select(d => d.Name))
+            .Concat(PublishedBackend.Cuda.Missing is null ? [PublishedBackend.Cuda.Device] : []).Distinct(),
+    ];
 
     /// <summary>What <c>--device</c> takes.</summary>
     public string Name { get; }
