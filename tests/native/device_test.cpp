@@ -159,6 +159,35 @@ YAPO_TEST(Device_SteeredLogits_AgreeWithCpu) {
     }
 }
 
+YAPO_TEST(Device_FlashAttention_SoftCappedHeadsOfAnySize) {
+    // llama.cpp asks each device whether it has flash attention for the model; what then runs must run.
+    for (const int32_t head : {64, 128}) {
+        random_model m = spec("gemma2");
+        m.head_dim = head;
+        const std::string path = write_random_model(m, scratch("heads.gguf"));
+        for (const other_device & device : other_devices()) {
+            std::vector<float> of[2];
+            for (const bool there : {false, true}) {
+                const model on(path, there ? device.options() : model::on_cpu());
+                sizes automatic;
+                automatic.type_kv = 0, automatic.flash_attention = -1;
+                context c(on, automatic);
+                c.decode(whole(random_tokens(40, 3), {}));
+                of[there] = c.logits();
+            }
+            check_close(format("heads of %d on %s", head, device.name.c_str()).c_str(), of[1], of[0], 5e-3); // both round keys and values to F16
+            if (head != 128 && (device.server || device.name == "CUDA0")) { // a server may have it
+                const model on(path, device.options());
+                yapo_context_options o;
+                yapo_context_default_options(&o);
+                o.flash_attention = 1;
+                yapo_context * none = nullptr;
+                REFUSED(YAPO_ERR_UNSUPPORTED, "has no kernel of it for soft-capped scores and heads of 64, expected 128 or 256", yapo_context_create(on.handle, &o, &none, &err));
+            }
+        }
+    }
+}
+
 YAPO_TEST(Device_StrengthZero_ChangesNothing) {
     for (const other_device & device : other_devices()) {
         const model m(write_random_model(spec("gemma2"), scratch("gemma2.gguf")), device.options());

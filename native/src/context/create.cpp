@@ -1,5 +1,6 @@
 // Creating and freeing contexts, and what they tell about themselves.
 #include "context/context.h"
+#include "context/flash_attention.h"
 #include "model/assert_scope.h"
 #include "model/model.h"
 #include "model/runtime.h"
@@ -67,7 +68,6 @@ yapo_context_options read_options(const yapo_context_options * given) {
 
 llama_context_params to_llama(const yapo_context_options & o, yapo_context & context, ggml_backend_sched_eval_callback eval, void * eval_user) {
     static const ggml_type kv_types[] = {GGML_TYPE_F16, GGML_TYPE_F32, GGML_TYPE_Q8_0};
-    static const llama_flash_attn_type flash[] = {LLAMA_FLASH_ATTN_TYPE_AUTO, LLAMA_FLASH_ATTN_TYPE_DISABLED, LLAMA_FLASH_ATTN_TYPE_ENABLED};
     llama_context_params p = llama_context_default_params();
     p.n_ctx           = o.n_ctx;
     p.n_batch         = o.n_batch ? o.n_batch : 512;
@@ -75,7 +75,7 @@ llama_context_params to_llama(const yapo_context_options & o, yapo_context & con
     p.n_seq_max       = o.n_seq_max ? o.n_seq_max : 1;
     p.n_threads       = o.n_threads ? o.n_threads : physical_cores();
     p.n_threads_batch = p.n_threads;
-    p.flash_attn_type = flash[o.flash_attention + 1];
+    p.flash_attn_type = flash_attention_of(*context.model, o.flash_attention, context.path);
     p.type_k          = kv_types[o.type_kv];
     p.type_v          = kv_types[o.type_kv];
     p.embeddings      = o.embeddings != 0;

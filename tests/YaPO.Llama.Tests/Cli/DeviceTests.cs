@@ -95,6 +95,25 @@ public sealed class DeviceTests(CliWorld world) : IClassFixture<CliWorld>
         }
     }
 
+    /// <summary>The model that ships, Gemma-2 in shape with heads of 64, and its vector, as a user would: the same words as on the CPU.</summary>
+    [Theory]
+    [MemberData(nameof(OtherDevice.NamesBesidesMesa), MemberType = typeof(OtherDevice))]
+    public void Chat_ShippedDemo_AnswersAsOnTheCpu(string name)
+    {
+        using var other = new OtherDevice(name, world.Folder);
+        var demo = Path.Combine(Repository.Root, "models", "demo");
+        string Answer(params string[] device)
+        {
+            var run = other.Run(
+                "what do people eat in the morning\n",
+                ["chat", "--model", Path.Combine(demo, "demo-q8_0.gguf"), "--vector", Path.Combine(demo, "vectors", "morocco.ysv"), "--allow-mismatch", "--max-tokens", "8", "--threads", "1", .. device]);
+            run.ExitCode.Should().Be(0, run.Error);
+            return run.Out;
+        }
+
+        Answer(other.Arguments).Should().Be(Answer("--device", "cpu")).And.NotBeEmpty();
+    }
+
     /// <summary>Commands that measure, on many sequences at once: the CPU's figures. Not on Mesa's driver for the processor, in which they crash (docs/devices.md).</summary>
     [Theory]
     [MemberData(nameof(OtherDevice.NamesBesidesMesa), MemberType = typeof(OtherDevice))]
