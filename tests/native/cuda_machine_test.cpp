@@ -265,6 +265,12 @@ YAPO_TEST(CudaMachine_Faults_AreNamed) {
         {"sust.b.1d.b32 [%rd1], %r1;", 1, "this instruction is not emulated"},
         {"bra NOWHERE;", 1, "no such label"},
         {"add.s32 %r1, %r2, unknown;", 1, "nothing is called unknown"},
+        {"add..s32 %r1, %r2, %r3;", 1, "this instruction is not emulated"},
+        {"ld.global.u32 %r1, [];", 1, "an operand is missing"},
+        {"ld.param.u64 %rd1;", 1, "a part of it is missing"},
+        {"bra;", 1, "a part of it is missing"},
+        {"bar;", 1, "a part of it is missing"},
+        {"ret {; }", 1, "the end of a block that did not begin"},
     };
     for (const auto & f : faults) {
         const std::string said = refusal(kernel_of(f.body, ".shared .align 4 .b8 cell[4];\n"), f.threads);

@@ -35,7 +35,7 @@ YAPO_TEST(Rpc_ServersThatAreNotThere_Refused) {
     o.device = "cpu";
     REFUSED(YAPO_ERR_INVALID_ARGUMENT, "leaves nothing to the RPC servers", yapo_model_load(path.c_str(), &o, &loaded, &err));
     o.device = "gpu7";
-    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "this build and machine have: CPU, RPC0", yapo_model_load(path.c_str(), &o, &loaded, &err));
+    REFUSED(YAPO_ERR_INVALID_ARGUMENT, "CPU, RPC0", yapo_model_load(path.c_str(), &o, &loaded, &err));
     CHECK(!loaded);
     o.device = "rpc0";
     {

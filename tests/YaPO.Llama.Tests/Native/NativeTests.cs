@@ -24,7 +24,7 @@ public sealed class NativeTests
 
     private static readonly IReadOnlyDictionary<string, string> Inherited = new Dictionary<string, string>();
 
-    private static readonly string[] OfOtherTests = [PublishedBackendTests.Vulkan, PublishedBackendTests.Cuda, PublishedBackendTests.CudaGraphs, CudaTests.Prefix];
+    private static readonly string[] OfOtherTests = [PublishedBackendTests.Vulkan, PublishedBackendTests.Cuda, PublishedBackendTests.CudaGraphs, PublishedBackendTests.CudaRuntime, CudaTests.Prefix];
 
     public static TheoryData<string> Cases() => [.. List().Where(name => !OfOtherTests.Any(prefix => name.StartsWith(prefix, StringComparison.Ordinal)))];
 

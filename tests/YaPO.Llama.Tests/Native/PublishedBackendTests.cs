@@ -2,18 +2,21 @@ namespace YaPO.Llama.Tests.Native;
 
 /// <summary>
 /// Native cases on each <see cref="PublishedBackend"/>: libyapo-stock on the package's own llama.cpp, whose residual stream lies on the device; with the package's backend as
-/// a plug-in, the Device_ cases of our graph and the gradients of the blocks above it; on CUDA what only there exists, captured graphs.
+/// a plug-in, the Device_ cases of our graph and the gradients of the blocks above it; on CUDA what only there exists, captured graphs,
+/// and the emulated runtime that all of CUDA's run on.
 /// </summary>
 public sealed class PublishedBackendTests
 {
     /// <summary>Of the cases that only these tests run.</summary>
-    internal const string Vulkan = "PublishedVulkan_", Cuda = "PublishedCuda_", CudaGraphs = "CudaGraphs_";
+    internal const string Vulkan = "PublishedVulkan_", Cuda = "PublishedCuda_", CudaGraphs = "CudaGraphs_", CudaRuntime = "CudaRuntime_";
 
     public static TheoryData<string> VulkanCases() => Cases(Vulkan);
 
     public static TheoryData<string> CudaCases() => Cases(Cuda);
 
     public static TheoryData<string> CudaGraphsCases() => Cases(CudaGraphs);
+
+    public static TheoryData<string> CudaRuntimeCases() => Cases(CudaRuntime);
 
     public static TheoryData<string> DeviceCases() => Cases("Device_");
 
@@ -25,6 +28,10 @@ public sealed class PublishedBackendTests
     [MemberData(nameof(CudaCases))]
     [MemberData(nameof(CudaGraphsCases))]
     public void Cuda_Stock_AndGraphs(string name) => NativeTests.RunCase(name, PublishedBackend.Cuda.Environment);
+
+    [CudaTheory]
+    [MemberData(nameof(CudaRuntimeCases))]
+    public void Cuda_EmulatedRuntime(string name) => NativeTests.RunCase(name, PublishedBackend.Cuda.Environment);
 
     [VulkanTheory]
     [MemberData(nameof(DeviceCases))]

@@ -260,12 +260,12 @@ handler bit_fields(const std::vector<std::string> & parts, const std::string & t
     if (op == "prmt" && parts.size() == 2) return map<permute, uint32_t, uint32_t, uint32_t, uint32_t>;
     if (op == "lop3") return three_way;
     if (op == "shf") {
-        const bool wrap = parts[2] == "wrap";
-        if (parts[1] == "l") return wrap ? map<funnel<true, true>, uint32_t, uint32_t, uint32_t, uint32_t> : map<funnel<true, false>, uint32_t, uint32_t, uint32_t, uint32_t>;
+        const bool wrap = parts.at(2) == "wrap";
+        if (parts.at(1) == "l") return wrap ? map<funnel<true, true>, uint32_t, uint32_t, uint32_t, uint32_t> : map<funnel<true, false>, uint32_t, uint32_t, uint32_t, uint32_t>;
         return wrap ? map<funnel<false, true>, uint32_t, uint32_t, uint32_t, uint32_t> : map<funnel<false, false>, uint32_t, uint32_t, uint32_t, uint32_t>;
     }
     if (op == "dp4a") {
-        const bool a = parts[1] == "s32", b = parts[2] == "s32";
+        const bool a = parts.at(1) == "s32", b = parts.at(2) == "s32";
         if (a) return b ? map<dot_of_four<int8_t, int8_t>, int32_t, uint32_t, uint32_t, int32_t> : map<dot_of_four<int8_t, uint8_t>, int32_t, uint32_t, uint32_t, int32_t>;
         return b ? map<dot_of_four<uint8_t, int8_t>, int32_t, uint32_t, uint32_t, int32_t> : map<dot_of_four<uint8_t, uint8_t>, int32_t, uint32_t, uint32_t, int32_t>;
     }
@@ -297,7 +297,7 @@ decoded arithmetic(const std::vector<std::string> & parts) {
     if (op == "add") run = zero ? for_float<add_toward_zero, 2>(type, ftz) : real ? for_float<add, 2>(type, ftz) : for_integer<add, 2>(type);
     else if (op == "sub") run = real ? for_float<subtract, 2>(type, ftz) : for_integer<subtract, 2>(type);
     else if (op == "mul" && real) run = for_float<multiply, 2>(type, ftz);
-    else if ((op == "mul" || op == "mad") && !real) run = products(op == "mad", parts[1], type);
+    else if ((op == "mul" || op == "mad") && !real) run = products(op == "mad", parts.at(1), type);
     else if (op == "div") run = real ? for_float<divide, 2>(type, ftz) : for_integer<divide, 2>(type);
     else if (op == "rem") run = for_integer<remainder_of, 2>(type);
     else if (op == "min" || op == "max") {

@@ -233,8 +233,8 @@ decoded conversion(const std::vector<std::string> & parts, instruction & i, size
         return {type.find("16") != std::string::npos ? map<same<uint16_t>, uint16_t, uint16_t> : type.find("32") != std::string::npos ? map<same<uint32_t>, uint32_t, uint32_t> : map<same<uint64_t>, uint64_t, uint64_t>};
     }
     if (op == "cvta") {
-        const bool to = parts[1] == "to"; // to a space, from the generic one
-        const std::string & name = parts[to ? 2 : 1];
+        const bool to = parts.at(1) == "to"; // to a space, from the generic one
+        const std::string & name = parts.at(to ? 2 : 1);
         i.where = name == "shared" ? space::shared : name == "local" ? space::local : name == "param" ? space::param : space::global;
         return {to ? convert_address<false> : convert_address<true>};
     }
@@ -250,7 +250,7 @@ decoded conversion(const std::vector<std::string> & parts, instruction & i, size
     if (op == "setp") {
         i.count = has("and") ? 1 : has("or") ? 2 : has("xor") ? 3 : 0;
         i.size  = uint8_t(results);
-        return {comparison(parts[1], type, has("ftz"))};
+        return {comparison(parts.at(1), type, has("ftz"))};
     }
     return {};
 }

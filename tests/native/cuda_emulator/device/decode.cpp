@@ -149,6 +149,7 @@ struct decoder {
 
     // A register, a number, a special register or an address, of `width` bytes where it is not a register.
     operand value(std::string_view s, uint8_t width, std::string_view statement) {
+        if (s.empty()) refuse(statement, "an operand is missing");
         if (s == "_") return {};
         if (s == "WARP_SZ") return constant(warp_size, width);
         if (s[0] == '!') {
@@ -201,7 +202,7 @@ struct decoder {
     void declare(std::string_view statement) {
         const std::vector<std::string_view> all = words(statement);
         if (all[0] == ".reg") {
-            const uint8_t width = all[1] == ".pred" ? 0 : uint8_t(size_of_type(all[1]));
+            const uint8_t width = all.at(1) == ".pred" ? 0 : uint8_t(size_of_type(all[1]));
             if (width == 0 && all[1] != ".pred") refuse(statement, "unknown type");
             for (const std::string_view name : comma_separated(statement.substr(size_t(all[1].data() + all[1].size() - statement.data())))) {
                 const size_t open = name.find('<');
@@ -237,7 +238,7 @@ struct decoder {
         const size_t        of_type = size_of_type(parts.back());
         if ((op == "shl" || op == "shr") && n == 2) return 4;
         if ((op == "bfe" && n >= 2) || (op == "bfi" && n >= 3)) return 4;
-        if (op == "mad" && parts[1] == "wide" && n == 3) return uint8_t(2 * of_type);
+        if (op == "mad" && parts.at(1) == "wide" && n == 3) return uint8_t(2 * of_type);
         if (op == "bar" || op == "barrier" || op == "vote" || op == "shfl" || op == "redux" || op == "match" || op == "cp" || op == "dp4a" || op == "bmsk" || op == "prmt" || op == "lop3" || op == "shf") return 4;
         return uint8_t(of_type ? of_type : 4);
     }
@@ -252,22 +253,22 @@ void decoder::control(const std::vector<std::string> & parts, const std::vector<
     const std::string & op = parts[0];
     if (op == "bra") {
         i.kind = flow::branch;
-        branches.emplace_back(uint32_t(body.instructions.size()), args[0]);
+        branches.emplace_back(uint32_t(body.instructions.size()), args.at(0));
     } else if (op == "ret" || op == "exit") {
         i.kind = flow::leave;
     } else if (op == "trap" || op == "call") {
         i.run = traps;
     } else {
         i.kind         = flow::barrier;
-        const bool red = parts[1] == "red";
+        const bool red = parts.at(1) == "red";
         if (parts[1] != "sync" && !red) refuse(whole, "this barrier is not emulated");
-        i.count        = !red ? 0 : parts[2] == "and" ? 1 : parts[2] == "or" ? 2 : 3;
+        i.count        = !red ? 0 : parts.at(2) == "and" ? 1 : parts[2] == "or" ? 2 : 3;
         operand result, barrier, threads, predicate;
         size_t  n = 0;
-        if (red) result = value(args[n++], 0, whole);
-        barrier = value(args[n++], 4, whole);
+        if (red) result = value(args.at(n++), 0, whole);
+        barrier = value(args.at(n++), 4, whole);
         if (args.size() > n + (red ? 1 : 0)) threads = value(args[n++], 4, whole);
-        if (red) predicate = value(args[n], 0, whole);
+        if (red) predicate = value(args.at(n), 0, whole);
         i.first = uint32_t(body.operands.size());
         for (const operand & x : {result, barrier, threads, predicate}) body.operands.push_back(x);
     }
@@ -283,7 +284,7 @@ void decoder::statement(std::string_view s) {
     if (rest[0] == '@') {
         const size_t end = rest.find_first_of(" \t\n");
         std::string_view guard = rest.substr(1, end - 1);
-        i.guard_negated = guard[0] == '!';
+        i.guard_negated = guard.at(0) == '!';
         const place * p = find(i.guard_negated ? guard.substr(1) : guard);
         if (!p || p->reg.width != 0) refuse(s, "no predicate " + std::string(guard));
         i.guard = p->reg.at;
@@ -296,16 +297,17 @@ void decoder::statement(std::string_view s) {
         const size_t dot = std::min(mnemonic.find('.', at), mnemonic.size());
         parts.emplace_back(mnemonic.substr(at, dot - at));
         at = dot + 1;
+        if (parts.back().empty()) refuse(s, "this instruction is not emulated");
     }
     const std::string & op = parts[0];
     std::vector<std::string_view> args = comma_separated(rest.substr(end));
-    if ((op == "bar" && parts[1] != "warp") || op == "barrier" || op == "bra" || op == "ret" || op == "exit" || op == "trap" || op == "call") {
+    if ((op == "bar" && parts.at(1) != "warp") || op == "barrier" || op == "bra" || op == "ret" || op == "exit" || op == "trap" || op == "call") {
         control(parts, args, i, s);
         return add(i, s);
     }
-    if (op == "st" && parts[1] == "param") return; // what a call would get; calls stop the kernel
-    if (op == "ld" && parts[1] == "param") {
-        const size_t     open = args[1].find_first_of("]+");
+    if (op == "st" && parts.at(1) == "param") return; // what a call would get; calls stop the kernel
+    if (op == "ld" && parts.at(1) == "param") {
+        const size_t  open = args.at(1).find_first_of("]+");
         const place * from = find(trimmed(args[1].substr(1, open - 1)));
         if (from && from->kind == place::in_call) return;
     }
@@ -340,7 +342,7 @@ void decoder::statement(std::string_view s) {
     i.run   = d.run;
     i.kind  = d.kind;
     i.first = uint32_t(body.operands.size());
-    if (d.kind == flow::meet && mnemonic.find(".aligned") == std::string_view::npos) i.member = operands.back().at;
+    if (d.kind == flow::meet && mnemonic.find(".aligned") == std::string_view::npos) i.member = operands.at(operands.size() - 1).at;
     body.operands.insert(body.operands.end(), operands.begin(), operands.end());
     add(i, s);
 }
@@ -375,13 +377,14 @@ void decoder::read() {
             continue;
         }
         if (all[at] == '}') {
+            if (scopes.size() == 1) refuse(std::string_view(all).substr(at, 1), "the end of a block that did not begin");
             scopes.pop_back();
             ++at;
             continue;
         }
         size_t end = at;
         while (end < k.end && all[end] != ';' && all[end] != ':' && all[end] != '"') ++end;
-        if (all[end] == '"') end = all.find(';', end); // .pragma "...";
+        if (all[end] == '"') end = std::min(all.find(';', end), k.end); // .pragma "...";
         // "name:" is a label; "shared::cta" is none
         if (all[end] == ':' && all[end + 1] != ':' && std::string_view(all).substr(at, end - at).find_first_of(" \t") == std::string_view::npos) {
             labels[std::string_view(all).substr(at, end - at)] = uint32_t(body.instructions.size());
@@ -390,7 +393,12 @@ void decoder::read() {
         }
         end = all.find(';', end);
         if (end == std::string::npos || end > k.end) refuse(std::string_view(all).substr(at, 60), "a statement without an end");
-        statement(trimmed(std::string_view(all).substr(at, end - at)));
+        const std::string_view whole = trimmed(std::string_view(all).substr(at, end - at));
+        try {
+            statement(whole);
+        } catch (const std::out_of_range &) {
+            refuse(whole, "a part of it is missing");
+        }
         at = end + 1;
     }
     instruction last;

@@ -116,7 +116,7 @@ uint8_t * locate(warp & w, const instruction & i, uint32_t lane, space where, ui
 // What a launch remembers of global memory: nothing at its start, since allocations come and go between launches.
 void forget_ranges();
 
-// Of an opcode: null where nothing is known of it. `parts` are the mnemonic's, split at the dots.
+// Of an opcode: null where nothing is known of it. `parts` are the mnemonic's, split at the dots; std::out_of_range where too few.
 struct decoded {
     handler run  = nullptr;
     flow    kind = flow::next;

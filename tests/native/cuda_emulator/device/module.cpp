@@ -71,7 +71,7 @@ declaration declared(std::string_view s) {
         else if (d.align == 0) d.align = size_t(strtoull(std::string(word).c_str(), nullptr, 10)); // behind .align
         if (word[0] != '.' && !isdigit(uint8_t(word[0]))) d.name = word;
     }
-    d.align = std::max(d.align, d.element);
+    d.align = std::max({d.align, d.element, size_t(1)});
     d.bytes = d.open ? 0 : d.element * count;
     return d;
 }
@@ -145,9 +145,10 @@ module::module(std::string text) : parts_(new parts) {
             size_t end       = name;
             if (!none) {
                 end          = all.find(')', parameters);
+                if (end > body) throw std::runtime_error("PTX line " + line(at) + ": parameters without an end");
                 k.parameters = std::string_view(all).substr(parameters + 1, end - parameters - 1);
             } else {
-                k.name = std::string(words(k.name).front());
+                k.name = k.name.substr(0, k.name.find_first_of(" \t\r\n"));
             }
             k.directives = std::string_view(all).substr(end, body - end);
             k.first      = body + 1;

@@ -213,9 +213,9 @@ decoded warp_operation(const std::vector<std::string> & parts, instruction & i, 
         return {has("up") ? shuffle<shuffle_mode::up> : has("down") ? shuffle<shuffle_mode::down> : has("bfly") ? shuffle<shuffle_mode::butterfly> : has("idx") ? shuffle<shuffle_mode::index> : nullptr, flow::meet};
     }
     if (op == "vote") return {has("all") ? votes<vote::all> : has("any") ? votes<vote::any> : has("uni") ? votes<vote::uniform> : has("ballot") ? votes<vote::ballot> : nullptr, flow::meet};
-    if (op == "redux") return {parts.back() == "s32" ? reduction<int32_t>(parts[2]) : reduction<uint32_t>(parts[2]), flow::meet};
+    if (op == "redux") return {parts.back() == "s32" ? reduction<int32_t>(parts.at(2)) : reduction<uint32_t>(parts.at(2)), flow::meet};
     if (op == "match" && has("any") && parts.back() == "b32") return {equal_lanes, flow::meet};
-    if (op == "bar" && parts[1] == "warp") return {met, flow::meet};
+    if (op == "bar" && parts.at(1) == "warp") return {met, flow::meet};
     if (op == "ldmatrix" && has("m8n8") && has("b16")) {
         i.count = uint8_t(operands - 1);
         i.where = has("shared") || has("shared::cta") ? space::shared : space::generic;
