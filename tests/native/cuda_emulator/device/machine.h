@@ -122,6 +122,7 @@ struct decoded {
     flow    kind = flow::next;
 };
 decoded arithmetic(const std::vector<std::string> & parts);
+decoded bit_operation(const std::vector<std::string> & parts);
 decoded conversion(const std::vector<std::string> & parts, instruction & i, size_t results, size_t sources);
 decoded memory_access(const std::vector<std::string> & parts, instruction & i, size_t operands);
 decoded warp_operation(const std::vector<std::string> & parts, instruction & i, size_t results, size_t operands);
