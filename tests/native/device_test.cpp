@@ -176,7 +176,7 @@ YAPO_TEST(Device_FlashAttention_SoftCappedHeadsOfAnySize) {
                 of[there] = c.logits();
             }
             check_close(format("heads of %d on %s", head, device.name.c_str()).c_str(), of[1], of[0], 5e-3); // both round keys and values to F16
-            if (head != 128 && (device.server || device.name == "CUDA0")) { // a server may have it
+            if (head != 128 && device.name == "CUDA0") {
                 const model on(path, device.options());
                 yapo_context_options o;
                 yapo_context_default_options(&o);

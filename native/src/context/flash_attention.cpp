@@ -21,11 +21,11 @@ int32_t soft_capped_head(const llama_model & model) {
     return llama_model_n_head(&model) > 0 ? llama_model_n_embd(&model) / llama_model_n_head(&model) : 0;
 }
 
-// ggml-cuda under each of its names, or a server that may have it.
+// ggml-cuda, under each of its names. What is behind an RPC server is not to be seen from here.
 const char * cuda_device(const llama_model & model) {
     for (int32_t i = 0; i < llama_model_n_devices(&model); ++i) {
         ggml_backend_dev_t device = llama_model_get_device(&model, i);
-        for (const char * name : {"CUDA", "ROCm", "MUSA", "RPC"}) {
+        for (const char * name : {"CUDA", "ROCm", "MUSA"}) {
             if (strcmp(ggml_backend_reg_name(ggml_backend_dev_backend_reg(device)), name) == 0) {
                 return ggml_backend_dev_name(device);
             }

@@ -147,7 +147,7 @@ public sealed partial class DocumentationTests
         string.Join(';', ShellWords.Commands(text).Select(c => string.Join(',', c))).Should().Be(expected);
 
     // Of programs other than ours that the text talks about.
-    private static readonly string[] Foreign = ["--project", "--filter", "--no-build", "--run", "--list", "--build", "--preset", "--self-contained", "--help", "--version", "--add-source", "--seed", "--profile"];
+    private static readonly string[] Foreign = ["--project", "--filter", "--no-build", "--run", "--list", "--build", "--preset", "--self-contained", "--help", "--version", "--add-source", "--seed", "--profile", "--emulated"];
 
     private static IEnumerable<string> Options(System.CommandLine.Command command) =>
         command.Options.SelectMany(o => o.Aliases.Append(o.Name)).Concat(command.Subcommands.SelectMany(Options)).Concat(["--verbose", "--quiet"]);
