@@ -3,8 +3,8 @@
 #
 #   tools/verify-cuda.sh OUT_FOLDER
 #
-# 1. builds the native part with the preset "cuda" for this machine's GPU (about ten minutes on 16 cores; YAPO_CUDA_FLASH=0 leaves out
-#    flash attention, which is most of it);
+# 1. builds the native part with the preset "cuda" for this machine's GPU (YAPO_CUDA_FLASH=0 leaves out flash attention, whose many
+#    kernels take long to compile);
 # 2. runs the kernels against their host twin, a steered model against the oracle, and the proof that decoding stays one captured CUDA
 #    graph while strengths change at every token; then the steering cases of the ordinary tests, and training's gradients on CUDA0;
 # 3. measures: the kernels alone, and a model of Gemma-2-2B's width (YAPO_LAYERS of its 26 blocks, default 8), our kernels and ggml's ops
@@ -39,7 +39,7 @@ echo "verify-cuda: $gpu; toolkit $toolkit; $jobs jobs"
 options=(-DCMAKE_CUDA_ARCHITECTURES="$arch-$code")
 targets=(yapo-native-tests)
 ((emulated)) && targets+=(yapo-cuda-emulator)
-[[ ${YAPO_CUDA_FLASH:-1} == 1 ]] || options+=(-DGGML_CUDA_FA=OFF)
+if [[ ${YAPO_CUDA_FLASH:-1} == 1 ]]; then options+=(-DGGML_CUDA_FA=ON); else options+=(-DGGML_CUDA_FA=OFF); fi # said each time: CMake remembers
 [[ -z ${YAPO_LLAMA_CPP_DIR:-} ]] || options+=(-DYAPO_LLAMA_CPP_DIR="$YAPO_LLAMA_CPP_DIR")
 command -v ninja >/dev/null && [[ ! -e $build/CMakeCache.txt ]] && options+=(-G Ninja)
 start=$SECONDS
