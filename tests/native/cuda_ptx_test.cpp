@@ -39,7 +39,7 @@ std::string text_of(const char * path) {
 
 // launch.cu's kernels: entry<Kernel> for each Kernel.
 struct compiled_kernels {
-    cuda_emulator::module code;
+    mutable cuda_emulator::module code; // decodes a kernel when it is first asked for
     std::map<std::string, std::string> names; // the demangled Kernel to the entry
     mutable std::set<std::string>      used;
 
@@ -60,7 +60,7 @@ struct compiled_kernels {
         if (found == names.end()) found = names.find(kind.substr(0, kind.size() - 1));
         CHECK_MSG(found != names.end(), "the PTX has no kernel for %s", kind.c_str());
         used.insert(found->second);
-        const auto kernel = const_cast<cuda_emulator::module &>(code).find(found->second);
+        const auto kernel = code.find(found->second);
         CHECK_EQ(kernel->parameter_bytes, sizeof args);
         const grid g = Kernel::blocks(args);
         cuda_emulator::run(*kernel, {{uint32_t(g.x), uint32_t(g.y), 1}, {uint32_t(Kernel::threads), 1, 1}, 0}, &args);

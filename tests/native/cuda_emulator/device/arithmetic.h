@@ -10,8 +10,6 @@
 
 namespace cuda_emulator {
 
-template <class... T> struct types {};
-
 // d[lane] = op(a[lane], b[lane], ...)
 template <class Op, class D, class... S> void map(warp & w, const instruction & i, uint32_t lanes) {
     D * d = w.lanes<D>(w(i, 0));

@@ -110,7 +110,7 @@ operand draft::special(std::string_view name) {
     static const std::unordered_map<std::string_view, s::name> names = {
         {"%tid.x", s::tid_x}, {"%tid.y", s::tid_y}, {"%tid.z", s::tid_z}, {"%ntid.x", s::ntid_x}, {"%ntid.y", s::ntid_y}, {"%ntid.z", s::ntid_z}, {"%ctaid.x", s::ctaid_x}, {"%ctaid.y", s::ctaid_y}, {"%ctaid.z", s::ctaid_z},
         {"%nctaid.x", s::nctaid_x}, {"%nctaid.y", s::nctaid_y}, {"%nctaid.z", s::nctaid_z}, {"%laneid", s::laneid}, {"%warpid", s::warpid}, {"%lanemask_eq", s::lanemask_eq}, {"%lanemask_lt", s::lanemask_lt},
-        {"%lanemask_le", s::lanemask_le}, {"%lanemask_gt", s::lanemask_gt}, {"%lanemask_ge", s::lanemask_ge}, {"%dynamic_smem_size", s::dynamic_shared_bytes}, {"%clock", s::clock}};
+        {"%lanemask_le", s::lanemask_le}, {"%lanemask_gt", s::lanemask_gt}, {"%lanemask_ge", s::lanemask_ge}, {"%dynamic_smem_size", s::dynamic_shared_bytes}};
     const auto found = names.find(name);
     if (found == names.end()) return {};
     const auto [at, fresh] = specials.try_emplace(int(found->second));

@@ -4,7 +4,6 @@
 
 #include "../ptx.h"
 
-#include <bitset>
 #include <cstring>
 #include <vector>
 
@@ -59,7 +58,7 @@ struct code {
         uint64_t value;
     };
     struct special {
-        enum name { tid_x, tid_y, tid_z, ntid_x, ntid_y, ntid_z, ctaid_x, ctaid_y, ctaid_z, nctaid_x, nctaid_y, nctaid_z, laneid, warpid, lanemask_eq, lanemask_lt, lanemask_le, lanemask_gt, lanemask_ge, dynamic_shared_bytes, clock } what;
+        enum name { tid_x, tid_y, tid_z, ntid_x, ntid_y, ntid_z, ctaid_x, ctaid_y, ctaid_z, nctaid_x, nctaid_y, nctaid_z, laneid, warpid, lanemask_eq, lanemask_lt, lanemask_le, lanemask_gt, lanemask_ge, dynamic_shared_bytes } what;
         operand reg;
     };
     std::vector<constant> constants;

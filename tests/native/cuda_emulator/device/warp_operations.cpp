@@ -117,9 +117,6 @@ void transpose_matrix(warp & w, const instruction & i, uint32_t) {
 struct s8 {
     int8_t x;
 };
-struct u8 {
-    uint8_t x;
-};
 struct tf32 {
     float x;
 };
@@ -127,7 +124,6 @@ inline float value(f16 x) { return to_float(x); }
 inline float value(bf16 x) { return to_float(x); }
 inline float value(tf32 x) { return as_tf32(x.x); }
 inline int32_t value(s8 x) { return x.x; }
-inline int32_t value(u8 x) { return x.x; }
 
 // D = A B + C for a 16 x K matrix A, K x 8 B. Numbers of type E lie 4 / sizeof(E) to a register. A register r of A holds row l / 4 + 8 (r % 2),
 // one of B column l / 4; its first column, or row, is l % 4 registers' worth into block r / 2, or r. C and D: rows l / 4 and 8 below,
